@@ -1,0 +1,258 @@
+# shellcheck shell=bash
+# From the sources to an interpreter. Sourced after common.sh, platform.sh,
+# source.sh and series.sh.
+
+# --- The Rust core ----------------------------------------------------------
+
+rust_key() {
+    local files=() name
+    for name in Cargo.toml Cargo.lock rust-toolchain.toml .cargo rust-core; do
+        if [[ -e $ROOT/$name ]]; then files+=("$ROOT/$name"); fi
+    done
+    hash_files "${files[@]}"
+}
+
+rust_core_is_current() {
+    [[ -f $CORE_OBJECT && -f $CORE_OBJECT.key && $(<"$CORE_OBJECT.key") == "$(rust_key)" ]]
+}
+
+build_rust_core() {
+    local key
+    if rust_core_is_current; then return; fi
+    key=$(rust_key)
+    require_rust
+    run_step "build the Rust core" "$LOGS/rust-core.log" make_core_object
+    write_file "$CORE_OBJECT.key" <<<"$key"
+}
+
+# The archive that cargo makes holds the Rust standard library too. Linked as
+# it is, its symbols would become part of the interpreter's own and could clash
+# with those of extension modules. So it is linked once into a single object
+# that holds only what the core needs and shows only the core's functions.
+make_core_object() {
+    local archive=$BUILD/cargo/release/libinterrupt_core.a names=$BUILD/interrupt_core.symbols roots
+    CARGO_TARGET_DIR=$BUILD/cargo cargo rustc --release --package rust-core --lib --crate-type staticlib --locked
+    nm --defined-only --extern-only "$archive" 2>/dev/null |
+        awk '$3 ~ /^_PyInterruptCore_/ { print $3 }' | sort -u >"$names"
+    if [[ ! -s $names ]]; then
+        echo "error: $archive defines no symbol that starts with _PyInterruptCore_"
+        return 1
+    fi
+    mapfile -t roots < <(sed 's/^/--undefined=/' "$names")
+    ld -r --gc-sections --strip-debug "${roots[@]}" -o "$CORE_OBJECT.linked" "$archive"
+    objcopy --keep-global-symbols="$names" "$CORE_OBJECT.linked" "$CORE_OBJECT.new"
+    rm "$CORE_OBJECT.linked"
+    install_if_changed "$CORE_OBJECT.new" "$CORE_OBJECT"
+}
+
+# --- One interpreter --------------------------------------------------------
+
+# A flavour is one interpreter: where its objects are, what it is built from
+# and how it is configured. set_flavour fills these variables.
+#
+#   FLAVOUR    its name, also that of its object directory and in its logs
+#   OBJ        its object directory
+#   FROM       its source tree
+#   CONFIGURE  arguments of configure
+#   STOCK      "yes" for the unpatched twin
+set_flavour() {
+    local kind=$1 stock=$2 prefix=$3
+    STOCK=$stock
+    FROM=$SRC
+    FLAVOUR=$kind
+    CONFIGURE=()
+    if [[ $stock == yes ]]; then
+        FROM=$STOCK_SRC
+        FLAVOUR=stock
+        if [[ $kind != release ]]; then FLAVOUR=stock-$kind; fi
+    fi
+    case $kind in
+        debug) CONFIGURE+=(--with-pydebug) ;;
+        optimized) CONFIGURE+=(--enable-optimizations --with-lto) ;;
+        debug-optimized) CONFIGURE+=(--with-pydebug --enable-optimizations --with-lto) ;;
+    esac
+    # The prefix is compiled in, so an interpreter to be installed has objects
+    # of its own; otherwise each would throw the other's away.
+    if [[ -n $prefix ]]; then
+        FLAVOUR=$FLAVOUR-install
+        CONFIGURE+=("--prefix=$prefix")
+    fi
+    OBJ=$BUILD/$FLAVOUR
+}
+
+# For an object directory outside the source CPython's Makefile asks git about
+# the wrong directory, and sys.version would call every build "dirty".
+CONFIGURE_COMMON=(HAS_GIT=not-found)
+
+# Everything that configure's result depends on.
+configure_key() {
+    {
+        printf '%s\n' "$FROM" "${CONFIGURE[@]}" "${CONFIGURE_COMMON[@]}" "$UPSTREAM_SHA256" \
+            "CC=${CC:-} CFLAGS=${CFLAGS:-} CPPFLAGS=${CPPFLAGS:-} LDFLAGS=${LDFLAGS:-} LIBS=${LIBS:-} PKG_CONFIG_PATH=${PKG_CONFIG_PATH:-}"
+        cat "$FROM/configure" "$FROM/pyconfig.h.in"
+        if [[ $FLAVOUR == *optimized* ]]; then
+            # A profile is good for the sources it was made with only.
+            source_key
+        fi
+    } | hash_of
+}
+
+source_key() {
+    if [[ $STOCK == yes ]]; then
+        echo "$UPSTREAM_SHA256"
+    else
+        tree_on_disk
+        cat "$CORE_OBJECT.key"
+    fi
+}
+
+build_key() {
+    configure_key
+    source_key
+}
+
+# True if nothing that goes into the flavour changed since it was last built.
+# Changes nothing itself, so it needs no lock.
+is_current() {
+    [[ -f $OBJ/built && -x $OBJ/python ]] || return 1
+    [[ -f $STOCK_SRC.sha256 && $(<"$STOCK_SRC.sha256") == "$UPSTREAM_SHA256" ]] || return 1
+    if [[ $STOCK != yes ]]; then
+        [[ -f $BUILD/series.known && ! -f $SRC/.git/series-importing ]] || return 1
+        local key tip
+        read -r key _ tip <"$BUILD/series.known"
+        [[ $key == "$(series_key)" && $tip == "$(imported)" ]] || return 1
+        rust_core_is_current || return 1
+        generated_is_current || return 1
+    fi
+    [[ $(<"$OBJ/built") == "$(build_key)" ]]
+}
+
+build_flavour() {
+    local key start=$SECONDS before after
+    if [[ ! -f $OBJ/configured ]]; then
+        case $FLAVOUR in
+            *optimized*) require_space 1500 "$FLAVOUR" ;;
+            *) require_space 700 "$FLAVOUR" ;;
+        esac
+    fi
+    remember_regen_python
+    key=$(configure_key)
+    recover_objects
+    if [[ ! -f $OBJ/configured || $(<"$OBJ/configured") != "$key" ]]; then
+        rm -rf "$OBJ"
+        mkdir -p "$OBJ/Modules"
+        if [[ $STOCK != yes ]]; then
+            # CPython's way to hand a variable to its Makefile from outside.
+            echo "INTERRUPT_CORE_OBJ=$CORE_OBJECT" >"$OBJ/Modules/Setup.local"
+        fi
+        run_step "configure $FLAVOUR" "$LOGS/$FLAVOUR-configure.log" in_objects \
+            "$FROM/configure" "${CONFIGURE[@]}" "${CONFIGURE_COMMON[@]}" \
+            PYTHON_FOR_REGEN="$REGEN_PYTHON"
+        write_file "$OBJ/configured" <<<"$key"
+    fi
+    if [[ $STOCK != yes ]]; then regenerate; fi
+
+    rm -f "$OBJ/built"
+    before=$(binary_hash)
+    : >"$OBJ/building"
+    run_step "compile $FLAVOUR" "$LOGS/$FLAVOUR-make.log" run_make
+    if [[ $STOCK != yes ]]; then
+        # The header of frozen byte code is made by the interpreter it is for.
+        run_step "freeze test code" "$LOGS/$FLAVOUR-frozenmain.log" freeze_test_code
+        run_step "link $FLAVOUR" "$LOGS/$FLAVOUR-make-again.log" run_make
+        record_generated
+    fi
+    after=$(binary_hash)
+    if [[ $before != "$after" ]]; then
+        # Byte code of another compiler may carry the same magic number while
+        # a change is being worked on, so time stamps do not expose it.
+        find "$FROM/Lib" -name __pycache__ -prune -exec rm -rf {} +
+    fi
+    run_step "try $FLAVOUR" "$LOGS/$FLAVOUR-try.log" try_interpreter
+    rm -f "$OBJ/building"
+    build_key | write_file "$OBJ/built"
+    say "$(printf '%6s  %s' "$((SECONDS - start)) s" "in all; the interpreter is build/$FLAVOUR/python")"
+}
+
+in_objects() { cd "$OBJ" && "$@"; }
+
+# Started in the background, from cron or by some CI systems, we inherit an
+# ignored SIGINT and so would every interpreter that is run here, to train the
+# optimizer or to test it; CPython's signal tests then fail.
+DEFAULT_SIGNALS=(env --default-signal=INT,QUIT)
+
+run_make() {
+    in_objects "${DEFAULT_SIGNALS[@]}" make -j "$(nproc)" PYTHON_FOR_REGEN="$REGEN_PYTHON"
+}
+
+binary_hash() { if [[ -f $OBJ/python ]]; then hash_of <"$OBJ/python"; fi; }
+
+try_interpreter() {
+    "$OBJ/python" -c 'import sys, ssl, zlib, ctypes, sqlite3, bz2, lzma, readline; print(sys.version)'
+}
+
+# A compiler or linker that is killed, or whose disk is full, can leave half a
+# file that make takes for a finished one. Such a file is among the newest: a
+# run that did not reach its end drops what was written in its last 10 seconds.
+recover_objects() {
+    local newest
+    if [[ ! -f $OBJ/building ]]; then return; fi
+    newest=$(find "$OBJ" -type f -printf '%T@\n' | sort -n | tail -n 1)
+    newest=${newest%.*}
+    say "The last build of $FLAVOUR did not finish; carrying on from there."
+    if [[ -n $(find "$OBJ/Makefile" "$OBJ/Makefile.pre" "$OBJ/config.status" "$OBJ/pyconfig.h" \
+        -newermt "@$((newest - 10))" 2>/dev/null) || ! -f $OBJ/Makefile || $FLAVOUR == *optimized* ]]; then
+        rm -f "$OBJ/configured"
+        return
+    fi
+    find "$OBJ" -type f -newermt "@$((newest - 10))" ! -name building ! -name configured -delete
+    rm -f "$OBJ/building"
+}
+
+# --- Generated files --------------------------------------------------------
+
+# Shared by all flavours, as they lie in the source tree. The stamp holds a
+# hash of what they are made from and one of what they are.
+generated_inputs() {
+    src_git ls-tree -r "$(tree_on_disk)" -- Python Objects Modules Parser PC Programs \
+        Include Tools/cases_generator Tools/build | hash_of
+}
+
+generated_outputs() { (cd "$SRC" && sha256sum "${GENERATED[@]}") 2>/dev/null | hash_of; }
+
+generated_is_current() {
+    [[ -f $BUILD/generated && $(<"$BUILD/generated") == "$(generated_inputs) $(generated_outputs)" ]]
+}
+
+record_generated() { write_file "$BUILD/generated" <<<"$(generated_inputs) $(generated_outputs)"; }
+
+regenerate() {
+    if generated_is_current; then return; fi
+    rm -f "$BUILD/generated"
+    run_step "regenerate the opcode tables" "$LOGS/regen.log" run_generators
+    record_generated
+}
+
+run_generators() {
+    in_objects make PYTHON_FOR_REGEN="$REGEN_PYTHON" regen-cases
+    "$REGEN_PYTHON" "$SRC/Tools/build/generate_global_objects.py"
+}
+
+freeze_test_code() {
+    local header=$SRC/Programs/test_frozenmain.h
+    "$OBJ/python" "$SRC/Programs/freeze_test_frozenmain.py" "$header.new"
+    install_if_changed "$header.new" "$header"
+}
+
+# --- Installation -----------------------------------------------------------
+
+install_flavour() {
+    local prefix=$1 stamp=$OBJ/installed
+    if [[ -f $stamp && $(<"$stamp") == "$(build_key)" && -x $prefix/bin/python3 && $stamp -nt $OBJ/built ]]; then
+        return
+    fi
+    rm -f "$stamp"
+    run_step "install into $prefix" "$LOGS/$FLAVOUR-install.log" in_objects \
+        make PYTHON_FOR_REGEN="$REGEN_PYTHON" install
+    build_key | write_file "$stamp"
+}
