@@ -116,7 +116,7 @@ impl Oparg {
         };
         let nonsense = oparg & !known != 0
             || (decoded.depth == 0 && (decoded.hard || decoded.suspending))
-            || (decoded.suspending && instruction.opname == "TIT");
+            || (decoded.suspending && instruction.opname == "NIT");
         if nonsense {
             Err(Rule::Encoding)
         } else {
@@ -208,7 +208,7 @@ impl fmt::Display for Rule {
             Self::TitRestores => "TIT restores the strength of the enclosing region",
             Self::YieldRearms => {
                 "a masked YIELD_VALUE, and nothing else, comes directly after \
-                 the suspending NIT of its level, on every path"
+                 the suspending TIT of its level, on every path"
             }
             Self::ReraiseOutside => "`with` and `finally` leave their region before they re-raise",
             Self::Encoding => "the oparg of NIT and TIT is a level",
@@ -404,7 +404,10 @@ impl<'a> Analysis<'a> {
                 return before;
             }
         };
-        let (after, broken) = if instruction.opname == "TIT" {
+        let (after, broken) = if own.suspending {
+            let same = own.depth == before.depth && own.hard == before.is_hard();
+            (before, (!same).then_some(Rule::YieldRearms))
+        } else if instruction.opname == "TIT" {
             let after = before.enclosing(own.depth);
             if own.depth >= before.depth {
                 (after, Some(Rule::TitLeaves))
@@ -414,9 +417,6 @@ impl<'a> Analysis<'a> {
                     (own.hard != after.is_hard()).then_some(Rule::TitRestores),
                 )
             }
-        } else if own.suspending {
-            let same = own.depth == before.depth && own.hard == before.is_hard();
-            (before, (!same).then_some(Rule::YieldRearms))
         } else if own.depth <= before.depth {
             // Only a handler of the open level starts with the level it has.
             let allowed = own.depth == 0 && self.is_handler[i];
@@ -459,6 +459,7 @@ impl<'a> Analysis<'a> {
                     self.look_at_nit(i, range);
                     continue;
                 }
+                "TIT" if !self.rearms_a_yield(i) => Rule::YieldRearms,
                 _ => continue,
             };
             self.report(i, rule, level.to_string());
@@ -479,7 +480,7 @@ impl<'a> Analysis<'a> {
         shallowest
     }
 
-    /// The re-arming NIT counts only if nothing jumps past it.
+    /// The re-arming TIT counts only if nothing jumps past it.
     fn yield_rearms(&self, i: usize, level: Level) -> bool {
         let rearmed = i > 0 && self.is_suspending(i - 1);
         let offset = Some(self.code[i].offset);
@@ -510,10 +511,6 @@ impl<'a> Analysis<'a> {
     }
 
     fn look_at_nit(&mut self, i: usize, range: Option<u8>) {
-        let next = self.code.get(i + 1).map_or("nothing", |next| next.opname);
-        if self.is_suspending(i) && next != "YIELD_VALUE" {
-            self.report(i, Rule::YieldRearms, format!("before {next}"));
-        }
         let own = Oparg::decode(&self.code[i]).map_or(0, |own| own.depth);
         if let Some(range) = range.filter(|&range| own < range) {
             let detail = format!("NIT to depth {own}, range at {range}");
@@ -521,16 +518,23 @@ impl<'a> Analysis<'a> {
         }
     }
 
+    /// A suspending TIT stands directly before the instruction it is for.
+    fn rearms_a_yield(&self, i: usize) -> bool {
+        let next = self.code.get(i + 1).map(|next| next.opname);
+        !self.is_suspending(i) || next == Some("YIELD_VALUE")
+    }
+
     fn is_suspending(&self, i: usize) -> bool {
         let instruction = &self.code[i];
-        instruction.opname == "NIT"
+        instruction.opname == "TIT"
             && Oparg::decode(instruction).is_ok_and(|oparg| oparg.suspending)
     }
 
     /// Whether the next TIT lies where the exit is the handler: an interrupt
     /// that waited for the end of `__enter__` has to run `__exit__`.
     fn enter_ends_protected(&self, enter: usize) -> bool {
-        let end = (enter..self.code.len()).find(|&i| self.code[i].opname == "TIT");
+        let leaves = |&i: &usize| self.code[i].opname == "TIT" && !self.is_suspending(i);
+        let end = (enter..self.code.len()).find(leaves);
         let Some(handler) = end.and_then(|end| self.handler[end]) else {
             return false;
         };

@@ -129,7 +129,7 @@ fn finally_that_yields() -> Program {
         op("RESUME"),
         op("CALL"),
         nit(1 | HARD),
-        nit(1 | HARD | SUSPENDING),
+        tit(1 | HARD | SUSPENDING),
         op("YIELD_VALUE"),
         tit(0),
         op("RETURN_CONST"),
@@ -351,10 +351,10 @@ fn an_unmasked_yield_does_not_rearm() {
 #[test]
 fn rearming_keeps_the_level() {
     finally_that_yields()
-        .replace(5, nit(1 | SOFT | SUSPENDING))
+        .replace(5, tit(1 | SOFT | SUSPENDING))
         .assert_breaks([(Rule::YieldRearms, 5)]);
     finally_that_yields()
-        .replace(5, nit(2 | HARD | SUSPENDING))
+        .replace(5, tit(2 | HARD | SUSPENDING))
         .assert_breaks([(Rule::YieldRearms, 5)]);
 }
 
@@ -380,8 +380,8 @@ fn an_oparg_is_a_level() {
         nit(0x81),
         nit(0x100),
         nit(HARD),
-        nit(SUSPENDING),
-        tit(SUSPENDING | 1),
+        tit(SUSPENDING),
+        nit(SUSPENDING | 1),
     ] {
         program(bad).assert_breaks([(Rule::Encoding, 0)]);
     }
