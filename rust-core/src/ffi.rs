@@ -26,8 +26,8 @@ pub struct InterruptState {
     pub handler_base: *const c_void,
     /// Non-zero while a signal handler runs.
     pub handler_runs: usize,
-    /// Made by the first push, freed by clear.
-    pub queue: *mut Queue,
+    /// A [`Queue`], made by the first push, freed by clear.
+    pub queue: *mut c_void,
 }
 
 impl Default for InterruptState {
@@ -213,10 +213,10 @@ pub unsafe extern "C" fn _PyInterruptCore_Push(
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
     if state.queue.is_null() {
-        state.queue = Box::into_raw(Box::default());
+        state.queue = Box::into_raw(Box::<Queue>::default()).cast();
     }
     // SAFETY: the queue is ours alone, made above and freed only by Clear.
-    let queue = unsafe { &mut *state.queue };
+    let queue = unsafe { &mut *state.queue.cast::<Queue>() };
     let plain_type = (!plain_type.is_null()).then_some(plain_type as usize);
     match queue.push(exception as usize, plain_type) {
         Pushed::Queued => 1,
@@ -231,7 +231,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Pop(state: *mut InterruptState) -> *mu
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
     // SAFETY: as in Push; null when nothing was ever pushed.
-    match unsafe { state.queue.as_mut() }.and_then(Queue::pop) {
+    match unsafe { state.queue.cast::<Queue>().as_mut() }.and_then(Queue::pop) {
         Some(exception) => exception as *mut c_void,
         None => ptr::null_mut(),
     }
@@ -243,7 +243,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Count(state: *const InterruptState) ->
     // SAFETY: as in MustWait; read only.
     let state = unsafe { &*state };
     // SAFETY: as in Pop.
-    unsafe { state.queue.as_ref() }.map_or(0, Queue::len)
+    unsafe { state.queue.cast::<Queue>().as_ref() }.map_or(0, Queue::len)
 }
 
 /// See the header.
@@ -259,7 +259,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Clear(
         return;
     }
     // SAFETY: made by Box::into_raw in Push, and no longer reachable from the state.
-    let mut queue = unsafe { Box::from_raw(old.queue) };
+    let mut queue = unsafe { Box::from_raw(old.queue.cast::<Queue>()) };
     while let Some(exception) = queue.pop() {
         // SAFETY: a reference the queue owned, handed back exactly once.
         unsafe { drop(exception as *mut c_void) };
