@@ -77,33 +77,24 @@ _PyInterruptLevel_InForce(int oparg)
  *
  *    waiting  masker            meaning
  *    0        NULL              nothing waits
- *    bits     a frame           the outermost masked frame; only its leaving
- *                               (TIT, unwinding, suspending) can change the
- *                               answer, so only that asks again
- *    bits     the state itself  a running signal handler masks; its end asks
- *                               again
+ *    bits     a frame           the outermost masked frame; as long as that
+ *                               stays masked the answer cannot change, so
+ *                               inner regions do not ask again
+ *    bits     the state itself  every region that is left asks again: a signal
+ *                               handler masks, or frames of several stacks
+ *                               that the thread switches between
  *
- * All zero is a valid state: nothing waits, no handler runs, no queue.
+ * All zero is a valid state: nothing waits, no handler runs.
  */
 typedef struct _PyInterruptState {
     /* Event bits of the eval breaker that were taken down because the thread
      * was masked when they were looked at.  TIT tests this word. */
     uintptr_t waiting;
     const void *masker;
-    /* The frame that the innermost running signal handler interrupted; NULL
-     * if no Python frame was running. */
-    const void *handler_base;
-    /* Whether a signal handler runs at all. */
-    uintptr_t handler_runs;
-    /* Exceptions that signal handlers have raised and that wait. */
-    struct _PyInterruptQueue *queue;
+    /* What only the core looks at: the queue of exceptions that wait and the
+     * signal handlers that run.  NULL until there is something to keep. */
+    struct _PyInterruptThread *thread;
 } _PyInterruptState;
-
-/* What a signal handler replaces while it runs. */
-typedef struct _PyInterruptHandlerScope {
-    const void *base;
-    uintptr_t runs;
-} _PyInterruptHandlerScope;
 
 /* How C shows the core a thread's frames: returns the frame that called
  * `frame` (NULL for none) and stores the level of `frame`. */
@@ -140,23 +131,28 @@ _PyInterruptCore_API(int) _PyInterruptCore_MustWait(
     _PyInterruptState *state, uintptr_t bits, int place,
     const void *frame, _PyInterruptCore_CallerFunc caller);
 
-/* `frame` has lowered its level, is being unwound or is about to suspend.
- * Returns the bits to put back into the eval breaker: all that waited if
- * `frame` is the masker, otherwise 0. */
+/* `frame` has lowered its level or is about to suspend.  Returns the bits to
+ * put back into the eval breaker: all that waited if the answer may have
+ * changed, otherwise 0. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Leave(
     _PyInterruptState *state, const void *frame);
 
-/* A signal handler starts: until it ends, the code it runs is softly masked.
- * `frame` is the frame it interrupts (or NULL); `saved` receives what
- * LeaveHandler() must be given. */
-_PyInterruptCore_API(void) _PyInterruptCore_EnterHandler(
-    _PyInterruptState *state, const void *frame,
-    _PyInterruptHandlerScope *saved);
+/* Levels may have changed without a TIT: a frame is unwound, catches an
+ * exception or suspends.  Returns the bits to put back into the eval breaker:
+ * all that waited, to be asked about once more. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_Release(
+    _PyInterruptState *state);
 
-/* The signal handler has ended.  Returns the bits to put back into the eval
- * breaker: all that waited if the handler was the masker, otherwise 0. */
+/* A signal handler starts: until it ends, the code it runs is softly masked.
+ * `frame` is the frame it interrupts (or NULL).  Returns what LeaveHandler()
+ * must be given.  Handlers may end in any order: code that switches stacks can
+ * do that. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterHandler(
+    _PyInterruptState *state, const void *frame);
+
+/* That signal handler has ended.  Returns as Release(). */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveHandler(
-    _PyInterruptState *state, const _PyInterruptHandlerScope *saved);
+    _PyInterruptState *state, uintptr_t handler);
 
 /* Append an exception to the queue of those that wait.
  *
@@ -175,7 +171,7 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Count(
     const _PyInterruptState *state);
 
 /* Give everything back: `drop` is called for each queued exception, in order,
- * after the state has been reset to all zero. */
+ * after the state has been reset to all zero.  No handler may be running. */
 _PyInterruptCore_API(void) _PyInterruptCore_Clear(
     _PyInterruptState *state, void (*drop)(void *exc));
 

@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::level::Level;
-use crate::mask::{self, FrameId, Handler, Masker, Place, Verdict};
+use crate::mask::{self, FrameId, HandlerBase, Masker, Place, Verdict};
 use crate::pending::{Pushed, Queue};
 
 /// `_PyInterruptState` of the header, field by field.
@@ -20,14 +20,10 @@ use crate::pending::{Pushed, Queue};
 pub struct InterruptState {
     /// Eval-breaker bits that wait.
     pub waiting: usize,
-    /// The frame whose leaving asks again, this state itself for a handler.
+    /// The frame whose leaving asks again, or this state itself for "several".
     pub masker: *const c_void,
-    /// The frame that the innermost running handler interrupted.
-    pub handler_base: *const c_void,
-    /// Non-zero while a signal handler runs.
-    pub handler_runs: usize,
-    /// A [`Queue`], made by the first push, freed by clear.
-    pub queue: *mut c_void,
+    /// A [`Thread`], made when there is something to keep, freed by clear.
+    pub thread: *mut c_void,
 }
 
 impl Default for InterruptState {
@@ -35,30 +31,18 @@ impl Default for InterruptState {
         InterruptState {
             waiting: 0,
             masker: ptr::null(),
-            handler_base: ptr::null(),
-            handler_runs: 0,
-            queue: ptr::null_mut(),
+            thread: ptr::null_mut(),
         }
     }
 }
 
-/// `_PyInterruptHandlerScope` of the header.
-#[repr(C)]
-#[derive(Debug)]
-pub struct HandlerScope {
-    /// The outer handler's `handler_base`.
-    pub base: *const c_void,
-    /// The outer `handler_runs`.
-    pub runs: usize,
-}
-
-impl Default for HandlerScope {
-    fn default() -> Self {
-        HandlerScope {
-            base: ptr::null(),
-            runs: 0,
-        }
-    }
+/// What the core keeps for a thread beside the words that C looks at.
+#[derive(Debug, Default)]
+struct Thread {
+    queue: Queue,
+    /// The frames that the running signal handlers interrupted. Slots keep their
+    /// places, since handlers may end in any order.
+    handlers: Vec<Option<HandlerBase>>,
 }
 
 /// `_PyInterruptCore_CallerFunc` of the header.
@@ -72,26 +56,45 @@ static MASKS_ENABLED: AtomicBool = AtomicBool::new(true);
 const BLOCKED: c_int = 1;
 
 impl InterruptState {
-    /// The value of `masker` that stands for "the running handler".
-    fn handler_mark(&self) -> *const c_void {
+    /// The value of `masker` that stands for "several".
+    fn several(&self) -> *const c_void {
         ptr::from_ref(self).cast()
     }
 
-    fn handler(&self) -> Handler {
-        match (self.handler_runs, self.handler_base as FrameId) {
-            (0, _) => Handler::None,
-            (_, 0) => Handler::AboveNothing,
-            (_, base) => Handler::Above(base),
+    fn masker(&self) -> Option<Masker> {
+        if self.waiting == 0 {
+            None
+        } else if self.masker == self.several() {
+            Some(Masker::Several)
+        } else {
+            Some(Masker::Frame(self.masker as FrameId))
         }
     }
 
-    /// What waited, if `masker` is who held it back.
-    fn release(&mut self, masker: *const c_void) -> usize {
-        if self.masker != masker {
-            return 0;
-        }
+    /// All that waits; from here on nothing does.
+    fn release(&mut self) -> usize {
         self.masker = ptr::null();
         std::mem::take(&mut self.waiting)
+    }
+
+    fn thread(&self) -> Option<&Thread> {
+        // SAFETY: null, or made by `thread_mut` and freed only by Clear, and
+        // borrowed no longer than the state, which is its owner's alone.
+        unsafe { self.thread.cast::<Thread>().as_ref() }
+    }
+
+    fn thread_mut(&mut self) -> &mut Thread {
+        if self.thread.is_null() {
+            self.thread = Box::into_raw(Box::<Thread>::default()).cast();
+        }
+        // SAFETY: as in `thread`.
+        unsafe { &mut *self.thread.cast::<Thread>() }
+    }
+
+    fn handlers(&self) -> Vec<HandlerBase> {
+        self.thread()
+            .map(|thread| thread.handlers.iter().flatten().copied().collect())
+            .unwrap_or_default()
     }
 }
 
@@ -145,13 +148,13 @@ pub unsafe extern "C" fn _PyInterruptCore_MustWait(
         next: frame,
         caller,
     };
-    match mask::decide(frames, state.handler(), place) {
+    match mask::decide(frames, &state.handlers(), place, state.masker()) {
         Verdict::Raise => 0,
         Verdict::Wait(masker) => {
             state.waiting |= bits;
             state.masker = match masker {
                 Masker::Frame(frame) => frame as *const c_void,
-                Masker::Handler => state.handler_mark(),
+                Masker::Several => state.several(),
             };
             1
         }
@@ -166,7 +169,18 @@ pub unsafe extern "C" fn _PyInterruptCore_Leave(
 ) -> usize {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    state.release(frame)
+    if state.masker == frame || state.masker == state.several() {
+        state.release()
+    } else {
+        0
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Release(state: *mut InterruptState) -> usize {
+    // SAFETY: as in MustWait.
+    unsafe { &mut *state }.release()
 }
 
 /// See the header.
@@ -174,33 +188,31 @@ pub unsafe extern "C" fn _PyInterruptCore_Leave(
 pub unsafe extern "C" fn _PyInterruptCore_EnterHandler(
     state: *mut InterruptState,
     frame: *const c_void,
-    saved: *mut HandlerScope,
-) {
+) -> usize {
     // SAFETY: as in MustWait.
-    let state = unsafe { &mut *state };
-    let outer = HandlerScope {
-        base: state.handler_base,
-        runs: state.handler_runs,
-    };
-    // SAFETY: `saved` is the caller's local variable, not yet initialised.
-    unsafe { saved.write(outer) };
-    state.handler_base = frame;
-    state.handler_runs = 1;
+    let handlers = &mut unsafe { &mut *state }.thread_mut().handlers;
+    let base = (!frame.is_null()).then_some(frame as FrameId);
+    handlers.push(Some(base));
+    handlers.len() - 1
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_LeaveHandler(
     state: *mut InterruptState,
-    saved: *const HandlerScope,
+    handler: usize,
 ) -> usize {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    // SAFETY: `saved` was written by EnterHandler.
-    let saved = unsafe { &*saved };
-    state.handler_base = saved.base;
-    state.handler_runs = saved.runs;
-    state.release(state.handler_mark())
+    let handlers = &mut state.thread_mut().handlers;
+    // Gone if the state was cleared meanwhile: the interpreter ended in there.
+    if let Some(slot) = handlers.get_mut(handler) {
+        *slot = None;
+    }
+    while handlers.last() == Some(&None) {
+        handlers.pop();
+    }
+    state.release()
 }
 
 /// See the header.
@@ -211,12 +223,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Push(
     plain_type: *const c_void,
 ) -> c_int {
     // SAFETY: as in MustWait.
-    let state = unsafe { &mut *state };
-    if state.queue.is_null() {
-        state.queue = Box::into_raw(Box::<Queue>::default()).cast();
-    }
-    // SAFETY: the queue is ours alone, made above and freed only by Clear.
-    let queue = unsafe { &mut *state.queue.cast::<Queue>() };
+    let queue = &mut unsafe { &mut *state }.thread_mut().queue;
     let plain_type = (!plain_type.is_null()).then_some(plain_type as usize);
     match queue.push(exception as usize, plain_type) {
         Pushed::Queued => 1,
@@ -230,8 +237,10 @@ pub unsafe extern "C" fn _PyInterruptCore_Push(
 pub unsafe extern "C" fn _PyInterruptCore_Pop(state: *mut InterruptState) -> *mut c_void {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    // SAFETY: as in Push; null when nothing was ever pushed.
-    match unsafe { state.queue.cast::<Queue>().as_mut() }.and_then(Queue::pop) {
+    if state.thread.is_null() {
+        return ptr::null_mut();
+    }
+    match state.thread_mut().queue.pop() {
         Some(exception) => exception as *mut c_void,
         None => ptr::null_mut(),
     }
@@ -242,8 +251,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Pop(state: *mut InterruptState) -> *mu
 pub unsafe extern "C" fn _PyInterruptCore_Count(state: *const InterruptState) -> usize {
     // SAFETY: as in MustWait; read only.
     let state = unsafe { &*state };
-    // SAFETY: as in Pop.
-    unsafe { state.queue.cast::<Queue>().as_ref() }.map_or(0, Queue::len)
+    state.thread().map_or(0, |thread| thread.queue.len())
 }
 
 /// See the header.
@@ -255,12 +263,12 @@ pub unsafe extern "C" fn _PyInterruptCore_Clear(
     // SAFETY: as in MustWait.  The reference ends here: `drop` may run code that
     // comes back to this state.
     let old = std::mem::take(unsafe { &mut *state });
-    if old.queue.is_null() {
+    if old.thread.is_null() {
         return;
     }
-    // SAFETY: made by Box::into_raw in Push, and no longer reachable from the state.
-    let mut queue = unsafe { Box::from_raw(old.queue.cast::<Queue>()) };
-    while let Some(exception) = queue.pop() {
+    // SAFETY: made by `thread_mut`, and no longer reachable from the state.
+    let mut thread = unsafe { Box::from_raw(old.thread.cast::<Thread>()) };
+    while let Some(exception) = thread.queue.pop() {
         // SAFETY: a reference the queue owned, handed back exactly once.
         unsafe { drop(exception as *mut c_void) };
     }

@@ -11,6 +11,10 @@
 //! A running signal handler masks too (softly): one handler's exception must not
 //! cut another handler short.  It stands between the frame it interrupted and
 //! its own frames, so it takes its place in the same walk.
+//!
+//! A thread may switch between several stacks (greenlets). What waits belongs to
+//! the thread, so when a second stack is masked too, whichever opens first
+//! releases it.
 
 use crate::level::Level;
 
@@ -31,8 +35,9 @@ pub enum Place {
 pub enum Masker {
     /// The outermost masked frame.
     Frame(FrameId),
-    /// The running signal handler; every masked frame is one of its own.
-    Handler,
+    /// Not one frame alone: a running signal handler, or frames of several
+    /// stacks. Every region that is left asks again.
+    Several,
 }
 
 /// The answer to "may it be raised here?"
@@ -44,42 +49,46 @@ pub enum Verdict {
     Wait(Masker),
 }
 
-/// A running signal handler, as the walk sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Handler {
-    /// None runs.
-    None,
-    /// It interrupted this frame.
-    Above(FrameId),
-    /// It runs with no Python frame below it.
-    AboveNothing,
-}
+/// The frame that a running signal handler interrupted; `None` if no Python
+/// frame was running.
+pub type HandlerBase = Option<FrameId>;
 
-/// Decide for a thread whose frames, innermost first, are `frames`.
+/// Decide for a thread whose frames, innermost first, are `frames`, and whose
+/// running signal handlers interrupted `handlers`. `before` is who held back
+/// what waits already, if anything does.
 ///
 /// A handler counts only if the frame it interrupted is on this stack: code that
-/// switches stacks inside a handler runs code that is not the handler's.
+/// switches stacks inside a handler runs code that is not the handler's. For the
+/// same reason `before` may be a frame of another stack; then either stack may be
+/// the first to open.
 pub fn decide(
     frames: impl Iterator<Item = (FrameId, Level)>,
-    handler: Handler,
+    handlers: &[HandlerBase],
     place: Place,
+    before: Option<Masker>,
 ) -> Verdict {
     let mut hard = false;
     let mut masker = None;
+    let mut elsewhere = before.is_some();
     for (frame, level) in frames {
-        if handler == Handler::Above(frame) {
-            masker = Some(Masker::Handler);
+        if handlers.contains(&Some(frame)) {
+            masker = Some(Masker::Several);
         }
         if !level.is_open() {
             hard |= level.is_hard();
             masker = Some(Masker::Frame(frame));
         }
+        if before == Some(Masker::Frame(frame)) {
+            elsewhere = false;
+        }
     }
-    if handler == Handler::AboveNothing {
-        masker = Some(Masker::Handler);
+    if handlers.contains(&None) {
+        masker = Some(Masker::Several);
     }
     match masker {
-        Some(masker) if hard || place == Place::Running => Verdict::Wait(masker),
+        Some(masker) if hard || place == Place::Running => {
+            Verdict::Wait(if elsewhere { Masker::Several } else { masker })
+        }
         _ => Verdict::Raise,
     }
 }
@@ -89,26 +98,26 @@ mod tests {
     use super::*;
     use crate::level::HARD;
 
-    fn ask(levels: &[u8], handler: Handler, place: Place) -> Verdict {
+    fn frames(levels: &[u8]) -> impl Iterator<Item = (FrameId, Level)> {
         // Frames are numbered from 1, innermost first.
-        let frames = levels.iter().enumerate();
-        decide(
-            frames.map(|(i, &byte)| (i + 1, Level::from_frame(byte))),
-            handler,
-            place,
-        )
+        let numbered = levels.iter().enumerate();
+        numbered.map(|(i, &byte)| (i + 1, Level::from_frame(byte)))
+    }
+
+    fn ask(levels: &[u8], handlers: &[HandlerBase], place: Place) -> Verdict {
+        decide(frames(levels), handlers, place, None)
     }
 
     #[test]
     fn open_frames_raise() {
-        assert_eq!(ask(&[], Handler::None, Place::Running), Verdict::Raise);
-        assert_eq!(ask(&[0, 0], Handler::None, Place::Running), Verdict::Raise);
+        assert_eq!(ask(&[], &[], Place::Running), Verdict::Raise);
+        assert_eq!(ask(&[0, 0], &[], Place::Running), Verdict::Raise);
     }
 
     #[test]
     fn any_masked_frame_masks_its_callees() {
         for levels in [[1, 0, 0], [0, 1, 0], [0, 0, 1]] {
-            let verdict = ask(&levels, Handler::None, Place::Running);
+            let verdict = ask(&levels, &[], Place::Running);
             assert!(matches!(verdict, Verdict::Wait(_)), "{levels:?}");
         }
     }
@@ -116,62 +125,70 @@ mod tests {
     #[test]
     fn the_outermost_masked_frame_is_the_masker() {
         assert_eq!(
-            ask(&[1, 0, 1, 0], Handler::None, Place::Running),
+            ask(&[1, 0, 1, 0], &[], Place::Running),
             Verdict::Wait(Masker::Frame(3))
         );
     }
 
     #[test]
     fn a_blocked_call_is_held_back_by_hard_regions_only() {
-        assert_eq!(ask(&[1, 2], Handler::None, Place::Blocked), Verdict::Raise);
+        assert_eq!(ask(&[1, 2], &[], Place::Blocked), Verdict::Raise);
         // Soft inside hard stays hard, also across frames.
         assert_eq!(
-            ask(&[1, 1 | HARD], Handler::None, Place::Blocked),
+            ask(&[1, 1 | HARD], &[], Place::Blocked),
             Verdict::Wait(Masker::Frame(2))
         );
         assert_eq!(
-            ask(&[1 | HARD, 1], Handler::None, Place::Blocked),
+            ask(&[1 | HARD, 1], &[], Place::Blocked),
             Verdict::Wait(Masker::Frame(2))
         );
     }
 
     #[test]
     fn a_handler_masks_softly() {
-        let handler = Handler::Above(2);
+        let handler = [Some(2)];
         assert_eq!(
-            ask(&[0, 0], handler, Place::Running),
-            Verdict::Wait(Masker::Handler)
+            ask(&[0, 0], &handler, Place::Running),
+            Verdict::Wait(Masker::Several)
         );
-        assert_eq!(ask(&[0, 0], handler, Place::Blocked), Verdict::Raise);
+        assert_eq!(ask(&[0, 0], &handler, Place::Blocked), Verdict::Raise);
         assert_eq!(
-            ask(&[0], Handler::AboveNothing, Place::Running),
-            Verdict::Wait(Masker::Handler)
+            ask(&[0], &[None], Place::Running),
+            Verdict::Wait(Masker::Several)
         );
     }
 
     #[test]
     fn the_older_of_handler_and_frame_is_the_masker() {
         // Frame 1 belongs to the handler, frame 2 was interrupted.
-        let handler = Handler::Above(2);
+        let handler = [Some(2)];
         assert_eq!(
-            ask(&[1, 0], handler, Place::Running),
-            Verdict::Wait(Masker::Handler)
+            ask(&[1, 0], &handler, Place::Running),
+            Verdict::Wait(Masker::Several)
         );
         assert_eq!(
-            ask(&[0, 1], handler, Place::Running),
+            ask(&[0, 1], &handler, Place::Running),
             Verdict::Wait(Masker::Frame(2))
         );
         assert_eq!(
-            ask(&[0, 1 | HARD], handler, Place::Blocked),
+            ask(&[0, 1 | HARD], &handler, Place::Blocked),
             Verdict::Wait(Masker::Frame(2))
         );
     }
 
     #[test]
     fn a_handler_of_another_stack_does_not_mask() {
-        assert_eq!(
-            ask(&[0, 0], Handler::Above(9), Place::Running),
-            Verdict::Raise
-        );
+        assert_eq!(ask(&[0, 0], &[Some(9)], Place::Running), Verdict::Raise);
+    }
+
+    #[test]
+    fn a_masker_of_another_stack_is_not_forgotten() {
+        let before = |masker| decide(frames(&[0, 1]), &[], Place::Running, masker);
+        let this = Masker::Frame(2);
+        assert_eq!(before(None), Verdict::Wait(this));
+        assert_eq!(before(Some(this)), Verdict::Wait(this));
+        for other in [Masker::Frame(9), Masker::Several] {
+            assert_eq!(before(Some(other)), Verdict::Wait(Masker::Several));
+        }
     }
 }

@@ -12,7 +12,7 @@ use std::ffi::c_int;
 use std::mem::{offset_of, size_of};
 use std::ptr;
 
-use interrupt_core::ffi::{self, HandlerScope, InterruptState};
+use interrupt_core::ffi::{self, InterruptState};
 use proptest::prelude::*;
 
 const SUSPENDING: u8 = 0x40;
@@ -41,16 +41,17 @@ unsafe extern "C" {
     fn mini_tit(t: *mut MiniThread, level: c_int) -> usize;
     fn mini_catch(t: *mut MiniThread, level: c_int);
     fn mini_unwind(t: *mut MiniThread);
-    fn mini_enter_handler(t: *mut MiniThread, saved: *mut HandlerScope);
-    fn mini_leave_handler(t: *mut MiniThread, saved: *const HandlerScope);
+    fn mini_enter_handler(t: *mut MiniThread) -> usize;
+    fn mini_leave_handler(t: *mut MiniThread, handler: usize);
     fn mini_level_inside(level: c_int, hard: c_int) -> c_int;
-    static mini_layout: [usize; 9];
+    static mini_layout: [usize; 4];
 }
 
 /// The C object file calls these; naming them makes the linker take them.
-const CALLED_FROM_C: [*const (); 5] = [
+const CALLED_FROM_C: [*const (); 6] = [
     ffi::_PyInterruptCore_MustWait as *const (),
     ffi::_PyInterruptCore_Leave as *const (),
+    ffi::_PyInterruptCore_Release as *const (),
     ffi::_PyInterruptCore_EnterHandler as *const (),
     ffi::_PyInterruptCore_LeaveHandler as *const (),
     ffi::_PyInterruptCore_SetMasks as *const (),
@@ -124,7 +125,7 @@ struct Machine {
     frames: Vec<Box<MiniFrame>>,
     /// Levels around the regions that are open, per frame.
     outer: Vec<Vec<u8>>,
-    handlers: Vec<Box<HandlerScope>>,
+    handlers: Vec<usize>,
     model: Model,
 }
 
@@ -253,10 +254,8 @@ impl Machine {
                 return (unsafe { mini_check(t, place) }, self.model.check(place));
             }
             Op::HandlerStarts => {
-                let mut saved = Box::new(HandlerScope::default());
-                // SAFETY: as above; `saved` is ours.
-                unsafe { mini_enter_handler(t, &raw mut *saved) };
-                self.handlers.push(saved);
+                // SAFETY: as above.
+                self.handlers.push(unsafe { mini_enter_handler(t) });
                 self.model.handlers.push(self.frames.len());
                 self.call();
             }
@@ -267,10 +266,10 @@ impl Machine {
                         unsafe { mini_unwind(t) };
                         self.pop();
                     }
-                    let saved = self.handlers.pop().unwrap();
+                    let handler = self.handlers.pop().unwrap();
                     self.model.handlers.pop();
-                    // SAFETY: as above; written by mini_enter_handler.
-                    unsafe { mini_leave_handler(t, &raw const *saved) };
+                    // SAFETY: as above.
+                    unsafe { mini_leave_handler(t, handler) };
                 }
             }
         }
@@ -347,12 +346,7 @@ fn layouts_agree() {
         size_of::<InterruptState>(),
         offset_of!(InterruptState, waiting),
         offset_of!(InterruptState, masker),
-        offset_of!(InterruptState, handler_base),
-        offset_of!(InterruptState, handler_runs),
-        offset_of!(InterruptState, queue),
-        size_of::<HandlerScope>(),
-        offset_of!(HandlerScope, base),
-        offset_of!(HandlerScope, runs),
+        offset_of!(InterruptState, thread),
     ];
     // SAFETY: a constant array of that length in mini_eval.c.
     let c = unsafe { mini_layout };

@@ -82,7 +82,7 @@ void
 mini_catch(struct mini_thread *t, int level)
 {
     if (_PyInterruptState_Waits(&t->interrupts)) {
-        t->eval_breaker |= _PyInterruptCore_Leave(&t->interrupts, t->current);
+        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts);
     }
     mini_nit(t, level);
 }
@@ -92,21 +92,21 @@ void
 mini_unwind(struct mini_thread *t)
 {
     if (_PyInterruptState_Waits(&t->interrupts)) {
-        t->eval_breaker |= _PyInterruptCore_Leave(&t->interrupts, t->current);
+        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts);
     }
     t->current = t->current->previous;
 }
 
-void
-mini_enter_handler(struct mini_thread *t, _PyInterruptHandlerScope *saved)
+uintptr_t
+mini_enter_handler(struct mini_thread *t)
 {
-    _PyInterruptCore_EnterHandler(&t->interrupts, t->current, saved);
+    return _PyInterruptCore_EnterHandler(&t->interrupts, t->current);
 }
 
 void
-mini_leave_handler(struct mini_thread *t, const _PyInterruptHandlerScope *saved)
+mini_leave_handler(struct mini_thread *t, uintptr_t handler)
 {
-    t->eval_breaker |= _PyInterruptCore_LeaveHandler(&t->interrupts, saved);
+    t->eval_breaker |= _PyInterruptCore_LeaveHandler(&t->interrupts, handler);
 }
 
 int
@@ -120,10 +120,5 @@ const size_t mini_layout[] = {
     sizeof(_PyInterruptState),
     offsetof(_PyInterruptState, waiting),
     offsetof(_PyInterruptState, masker),
-    offsetof(_PyInterruptState, handler_base),
-    offsetof(_PyInterruptState, handler_runs),
-    offsetof(_PyInterruptState, queue),
-    sizeof(_PyInterruptHandlerScope),
-    offsetof(_PyInterruptHandlerScope, base),
-    offsetof(_PyInterruptHandlerScope, runs),
+    offsetof(_PyInterruptState, thread),
 };

@@ -178,18 +178,24 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
     return 1;
 }
 
+static uintptr_t
+rearm(PyThreadState *tstate, uintptr_t bits)
+{
+    if (bits != 0) {
+        _Py_set_eval_breaker_bit(tstate, bits);
+    }
+    return bits;
+}
+
 PyObject *
 _PyInterrupts_CallHandler(PyThreadState *tstate, PyObject *handler,
                           PyObject *args)
 {
     _PyInterruptState *state = interrupt_state(tstate);
-    _PyInterruptHandlerScope saved;
-    _PyInterruptCore_EnterHandler(state, tstate->current_frame, &saved);
+    uintptr_t scope = _PyInterruptCore_EnterHandler(state,
+                                                    tstate->current_frame);
     PyObject *result = _PyObject_Call(tstate, handler, args, NULL);
-    uintptr_t bits = _PyInterruptCore_LeaveHandler(state, &saved);
-    if (bits != 0) {
-        _Py_set_eval_breaker_bit(tstate, bits);
-    }
+    rearm(tstate, _PyInterruptCore_LeaveHandler(state, scope));
     return result;
 }
 
@@ -248,37 +254,27 @@ _PyInterrupts_Deliver(PyThreadState *tstate, int place)
     return -1;
 }
 
-static uintptr_t
-rearm(PyThreadState *tstate, _PyInterpreterFrame *frame)
-{
-    uintptr_t bits = _PyInterruptCore_Leave(interrupt_state(tstate), frame);
-    if (bits != 0) {
-        _Py_set_eval_breaker_bit(tstate, bits);
-    }
-    return bits;
-}
-
 void
-_PyInterrupts_Leave(PyThreadState *tstate, _PyInterpreterFrame *frame)
+_PyInterrupts_Release(PyThreadState *tstate)
 {
-    rearm(tstate, frame);
+    rearm(tstate, _PyInterruptCore_Release(interrupt_state(tstate)));
 }
 
 int
 _PyInterrupts_TryInterrupts(PyThreadState *tstate, _PyInterpreterFrame *frame,
                             int oparg)
 {
-    if (rearm(tstate, frame) == 0 || (oparg & _PyInterruptLevel_SUSPENDING)) {
+    uintptr_t bits = _PyInterruptCore_Leave(interrupt_state(tstate), frame);
+    if (rearm(tstate, bits) == 0 || (oparg & _PyInterruptLevel_SUSPENDING)) {
         return 0;
     }
     return _Py_HandlePending(tstate);
 }
-
 
 void
 _PyInterrupts_SetLevel(PyThreadState *tstate, _PyInterpreterFrame *frame,
                        int level)
 {
     frame->interrupt_level = (uint8_t)level;
-    rearm(tstate, frame);
+    _PyInterrupts_AskAgain(tstate);
 }

@@ -56,10 +56,20 @@ _PyInterrupts_Waits(PyThreadState *tstate)
     return _PyInterruptState_Waits(&((_PyThreadStateImpl *)tstate)->interrupts);
 }
 
-/* `frame` has left a masked region, is unwound, or catches an exception: what
-   it held back is asked about at the next check point. */
-extern void _PyInterrupts_Leave(PyThreadState *tstate,
-                                struct _PyInterpreterFrame *frame);
+/* Put what waits back into the eval breaker: the next check point asks again,
+   with the levels of then. */
+extern void _PyInterrupts_Release(PyThreadState *tstate);
+
+/* To be called where levels change without a TIT: a frame is unwound, catches
+   an exception, or suspends without running its own code; or where Python code
+   has run between a TIT and what the TIT was for. */
+static inline void
+_PyInterrupts_AskAgain(PyThreadState *tstate)
+{
+    if (_PyInterrupts_Waits(tstate)) {
+        _PyInterrupts_Release(tstate);
+    }
+}
 
 /* The rest of TIT when something waits: ask again, and unless the frame is
    about to suspend, raise at once.  Return -1 with an exception set, or 0. */
