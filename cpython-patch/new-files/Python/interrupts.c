@@ -272,9 +272,9 @@ _PyInterrupts_TryInterrupts(PyThreadState *tstate, _PyInterpreterFrame *frame,
 }
 
 void
-_PyInterrupts_SetLevel(PyThreadState *tstate, _PyInterpreterFrame *frame,
-                       int level)
+_PyInterrupts_SetLevel(_PyInterpreterFrame *frame, int level)
 {
+    /* What waits is asked about when the trace function that made the jump
+       returns; until then the frame has not moved. */
     frame->interrupt_level = (uint8_t)level;
-    _PyInterrupts_AskAgain(tstate);
 }

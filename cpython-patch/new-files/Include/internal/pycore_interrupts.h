@@ -83,8 +83,7 @@ extern int _PyInterrupts_TryInterrupts(PyThreadState *tstate,
 extern int _PyInterrupts_LevelAt(PyCodeObject *code, int target);
 
 /* A debugger has moved `frame` to an instruction of this level. */
-extern void _PyInterrupts_SetLevel(PyThreadState *tstate,
-                                   struct _PyInterpreterFrame *frame,
+extern void _PyInterrupts_SetLevel(struct _PyInterpreterFrame *frame,
                                    int level);
 
 #ifdef __cplusplus
