@@ -83,6 +83,9 @@ _PyInterruptLevel_InForce(int oparg)
  *    bits     the state itself  every region that is left asks again: a signal
  *                               handler masks, or frames of several stacks
  *                               that the thread switches between
+ *    bits     NULL              put back into the eval breaker, to be asked
+ *                               about at the next check point or TIT,
+ *                               whichever comes first
  *
  * All zero is a valid state: nothing waits, no handler runs.
  */
@@ -139,7 +142,8 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Leave(
 
 /* Levels may have changed without a TIT: a frame is unwound, catches an
  * exception or suspends.  Returns the bits to put back into the eval breaker:
- * all that waited, to be asked about once more. */
+ * all that waited.  They stay in state->waiting, too: a TIT that comes before
+ * the next check point raises them itself. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Release(
     _PyInterruptState *state);
 

@@ -20,7 +20,8 @@ use crate::pending::{Pushed, Queue};
 pub struct InterruptState {
     /// Eval-breaker bits that wait.
     pub waiting: usize,
-    /// The frame whose leaving asks again, or this state itself for "several".
+    /// The frame whose leaving asks again, this state itself for "several", or
+    /// null if whatever comes next asks again.
     pub masker: *const c_void,
     /// A [`Thread`], made when there is something to keep, freed by clear.
     pub thread: *mut c_void,
@@ -62,7 +63,7 @@ impl InterruptState {
     }
 
     fn masker(&self) -> Option<Masker> {
-        if self.waiting == 0 {
+        if self.waiting == 0 || self.masker.is_null() {
             None
         } else if self.masker == self.several() {
             Some(Masker::Several)
@@ -71,10 +72,11 @@ impl InterruptState {
         }
     }
 
-    /// All that waits; from here on nothing does.
+    /// All that waits. It is asked about again by whatever comes first, a check
+    /// point (by the bits returned here) or a TIT (by those kept).
     fn release(&mut self) -> usize {
         self.masker = ptr::null();
-        std::mem::take(&mut self.waiting)
+        self.waiting
     }
 
     fn thread(&self) -> Option<&Thread> {
@@ -169,10 +171,12 @@ pub unsafe extern "C" fn _PyInterruptCore_Leave(
 ) -> usize {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    if state.masker == frame || state.masker == state.several() {
-        state.release()
-    } else {
-        0
+    match state.masker() {
+        Some(Masker::Frame(masker)) if masker != frame as FrameId => 0,
+        _ => {
+            state.masker = ptr::null();
+            std::mem::take(&mut state.waiting)
+        }
     }
 }
 

@@ -307,6 +307,9 @@ proptest! {
         let left = machine.model.pending;
         let (raised, _) = machine.finish();
         prop_assert_eq!(raised, left, "at the end of {:?}", ops);
+        // What was raised is not raised once more, and TIT is fast again.
+        machine.run(Op::Enter { hard: true });
+        prop_assert_eq!(machine.run(Op::Exit).0, 0);
         prop_assert_eq!(machine.thread.interrupts.waiting, 0);
     }
 }
@@ -323,6 +326,16 @@ fn tit_of_the_masker_raises_and_no_other() {
     assert_eq!(machine.run(Op::Check), (0, 0));
     assert_eq!(machine.run(Op::Exit), (0, 0));
     machine.run(Op::Leave);
+    assert_eq!(machine.run(Op::Exit), (1, 1));
+}
+
+#[test]
+fn tit_raises_what_a_catch_has_released() {
+    let mut machine = Machine::new();
+    machine.run(Op::Enter { hard: true });
+    machine.run(Op::Arrive { bit: 0 });
+    assert_eq!(machine.run(Op::Check), (0, 0));
+    machine.run(Op::Catch { depth: 1 });
     assert_eq!(machine.run(Op::Exit), (1, 1));
 }
 

@@ -80,6 +80,15 @@ _PyInterrupts_ClearThread(PyThreadState *tstate)
     _PyInterruptCore_Clear(interrupt_state(tstate), drop_exception);
 }
 
+void
+_PyInterrupts_AfterFork(PyThreadState *tstate)
+{
+    PyObject *exc;
+    while ((exc = _PyInterruptCore_Pop(interrupt_state(tstate))) != NULL) {
+        Py_DECREF(exc);
+    }
+}
+
 /* The type of an exception that carries nothing but its type, else NULL.
    Compared by address only: the queued exception keeps the type alive. */
 static const void *

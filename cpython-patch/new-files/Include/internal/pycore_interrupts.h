@@ -27,6 +27,9 @@ extern PyStatus _PyInterrupts_Init(const PyConfig *config);
 /* Drop what waits in a thread that ends. */
 extern void _PyInterrupts_ClearThread(PyThreadState *tstate);
 
+/* In the child of a fork nothing waits: it was sent to the parent. */
+extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
+
 /* Must what the eval-breaker bits `bits` stand for wait?  If so, return 1 and
    take the bits out of the eval breaker until the code that masks has been
    left. */
@@ -54,6 +57,16 @@ static inline int
 _PyInterrupts_Waits(PyThreadState *tstate)
 {
     return _PyInterruptState_Waits(&((_PyThreadStateImpl *)tstate)->interrupts);
+}
+
+/* Before a call that is going to block: what a soft region holds back is raised
+   now, since nothing would break the call for it.  Return -1 if an exception
+   was set, otherwise 0. */
+static inline int
+_PyInterrupts_BeforeBlocking(PyThreadState *tstate)
+{
+    return (_PyInterrupts_Waits(tstate)
+            ? _PyInterrupts_Deliver(tstate, _PyInterruptCore_BLOCKED) : 0);
 }
 
 /* Put what waits back into the eval breaker: the next check point asks again,

@@ -232,11 +232,13 @@ class InterruptTestCase(unittest.TestCase):
 # Each way to run a `finally` body.  The compiler emits a copy of the body for
 # most of them.
 
+
 def finally_fall_through(cleanup):
     try:
         pass
     finally:
         cleanup()
+
 
 def finally_return_constant(cleanup):
     try:
@@ -244,11 +246,13 @@ def finally_return_constant(cleanup):
     finally:
         cleanup()
 
+
 def finally_return_value(cleanup):
     try:
         return [cleanup]
     finally:
         cleanup()
+
 
 def finally_return_from_handler(cleanup):
     try:
@@ -258,12 +262,14 @@ def finally_return_from_handler(cleanup):
     finally:
         cleanup()
 
+
 def finally_break(cleanup):
     for _ in range(2):
         try:
             break
         finally:
             cleanup()
+
 
 def finally_continue(cleanup):
     for _ in range(1):
@@ -272,6 +278,7 @@ def finally_continue(cleanup):
         finally:
             cleanup()
 
+
 def finally_break_while(cleanup):
     while True:
         try:
@@ -279,17 +286,20 @@ def finally_break_while(cleanup):
         finally:
             cleanup()
 
+
 def finally_exception(cleanup):
     try:
         raise Failure
     finally:
         cleanup()
 
+
 def finally_exception_of_callee(cleanup):
     try:
         finally_exception(lambda: None)
     finally:
         cleanup()
+
 
 def finally_handled(cleanup):
     try:
@@ -299,6 +309,7 @@ def finally_handled(cleanup):
     finally:
         cleanup()
 
+
 def finally_handler_raises(cleanup):
     try:
         raise Failure
@@ -307,6 +318,7 @@ def finally_handler_raises(cleanup):
     finally:
         cleanup()
 
+
 def finally_not_handled(cleanup):
     try:
         raise Failure
@@ -314,6 +326,7 @@ def finally_not_handled(cleanup):
         pass
     finally:
         cleanup()
+
 
 def finally_else(cleanup):
     try:
@@ -325,6 +338,7 @@ def finally_else(cleanup):
     finally:
         cleanup()
 
+
 def finally_else_raises(cleanup):
     try:
         pass
@@ -335,6 +349,7 @@ def finally_else_raises(cleanup):
     finally:
         cleanup()
 
+
 def finally_handled_group(cleanup):
     try:
         raise ExceptionGroup('', [Failure()])
@@ -342,6 +357,7 @@ def finally_handled_group(cleanup):
         pass
     finally:
         cleanup()
+
 
 def finally_group_not_handled(cleanup):
     try:
@@ -351,12 +367,14 @@ def finally_group_not_handled(cleanup):
     finally:
         cleanup()
 
+
 def finally_returns(cleanup):
     try:
         pass
     finally:
         cleanup()
         return 'value'
+
 
 def finally_return_overrides(cleanup):
     try:
@@ -365,12 +383,14 @@ def finally_return_overrides(cleanup):
         cleanup()
         return cleanup
 
+
 def finally_return_drops_exception(cleanup):
     try:
         raise Failure
     finally:
         cleanup()
         return 'value'
+
 
 def finally_breaks(cleanup):
     for _ in range(2):
@@ -380,6 +400,7 @@ def finally_breaks(cleanup):
             cleanup()
             break
 
+
 def finally_break_drops_exception(cleanup):
     for _ in range(2):
         try:
@@ -387,6 +408,7 @@ def finally_break_drops_exception(cleanup):
         finally:
             cleanup()
             break
+
 
 def finally_break_overrides_return(cleanup):
     for _ in range(2):
@@ -396,6 +418,7 @@ def finally_break_overrides_return(cleanup):
             cleanup()
             break
 
+
 def finally_continues(cleanup):
     for _ in range(1):
         try:
@@ -404,6 +427,7 @@ def finally_continues(cleanup):
             cleanup()
             continue
 
+
 def finally_continue_drops_exception(cleanup):
     for _ in range(1):
         try:
@@ -411,6 +435,7 @@ def finally_continue_drops_exception(cleanup):
         finally:
             cleanup()
             continue
+
 
 def finally_in_try(cleanup):
     try:
@@ -421,6 +446,7 @@ def finally_in_try(cleanup):
     finally:
         pass
 
+
 def finally_in_handler(cleanup):
     try:
         raise Failure
@@ -429,6 +455,7 @@ def finally_in_handler(cleanup):
             pass
         finally:
             cleanup()
+
 
 def finally_return_through_two(cleanup):
     try:
@@ -439,6 +466,7 @@ def finally_return_through_two(cleanup):
     finally:
         cleanup()
 
+
 def finally_in_class_body(cleanup):
     class Namespace:
         try:
@@ -446,8 +474,10 @@ def finally_in_class_body(cleanup):
         finally:
             cleanup()
 
+
 def finally_at_module_level(cleanup):
     exec('try:\n  pass\nfinally:\n  cleanup()', {'cleanup': cleanup})
+
 
 def finally_with_loop(cleanup):
     try:
@@ -455,6 +485,7 @@ def finally_with_loop(cleanup):
     finally:
         for step in (cleanup, list):
             step()
+
 
 FINALLY_PATHS = [function for name, function in list(globals().items())
                  if name.startswith('finally_')]
@@ -614,40 +645,49 @@ class FinallyTests(InterruptTestCase):
 
 # Each way to leave the body of `with`.
 
+
 def with_fall_through(manager):
     with manager:
         pass
+
 
 def with_return_constant(manager):
     with manager:
         return 'value'
 
+
 def with_return_value(manager):
     with manager:
         return [manager]
+
 
 def with_break(manager):
     for _ in range(2):
         with manager:
             break
 
+
 def with_continue(manager):
     for _ in range(1):
         with manager:
             continue
 
+
 def with_exception(manager):
     with manager:
         raise Failure
+
 
 def with_exception_suppressed(manager):
     manager.suppress = True
     with manager:
         raise Failure
 
+
 def with_exception_of_callee(manager):
     with manager:
         finally_exception(lambda: None)
+
 
 def with_in_handler(manager):
     try:
@@ -656,26 +696,32 @@ def with_in_handler(manager):
         with manager:
             pass
 
+
 def with_two_items(manager):
     with contextlib.nullcontext(), manager:
         pass
 
+
 def with_first_of_two_items(manager):
     with manager, contextlib.nullcontext():
         pass
+
 
 def with_return_through_two(manager):
     with manager:
         with contextlib.nullcontext():
             return 'value'
 
+
 def with_in_class_body(manager):
     class Namespace:
         with manager:
             pass
 
+
 def with_at_module_level(manager):
     exec('with manager:\n  pass', {'manager': manager})
+
 
 WITH_PATHS = [function for name, function in list(globals().items())
               if name.startswith('with_')]
@@ -949,32 +995,39 @@ async def async_with_fall_through(manager):
     async with manager:
         pass
 
+
 async def async_with_return(manager):
     async with manager:
         return [manager]
+
 
 async def async_with_break(manager):
     for _ in range(2):
         async with manager:
             break
 
+
 async def async_with_continue(manager):
     for _ in range(1):
         async with manager:
             continue
 
+
 async def async_with_exception(manager):
     async with manager:
         raise Failure
+
 
 async def async_with_exception_suppressed(manager):
     manager.suppress = True
     async with manager:
         raise Failure
 
+
 async def async_with_two_items(manager):
     async with AsyncManager([]), manager:
         pass
+
 
 ASYNC_WITH_PATHS = [function for name, function in list(globals().items())
                     if name.startswith('async_with_')]
@@ -1396,6 +1449,158 @@ class DeliveryTests(InterruptTestCase):
                 caught = collect(function)
                 self.assertTypes(caught, Interrupt)
                 self.assertIsNone(caught[0].__context__)
+
+    @needs_masks
+    def test_exception_caught_inside_the_region(self):
+        # Catching one is no end of the region, and no reason for TIT to miss
+        # what waits.  No check point lies between the two.
+        ended = False
+        log = self.log
+
+        def in_finally():
+            nonlocal ended
+            try:
+                pass
+            finally:
+                interrupt()
+                log.append('waits')
+                try:
+                    raise Failure
+                except Failure:
+                    pass
+            ended = True
+
+        def in_callee():
+            nonlocal ended
+
+            def callee():
+                interrupt()
+                log.append('waits')
+                try:
+                    raise Failure
+                except Failure:
+                    pass
+
+            try:
+                pass
+            finally:
+                callee()
+            ended = True
+
+        def from_callee():
+            nonlocal ended
+
+            def callee():
+                interrupt()
+                log.append('waits')
+                raise Failure
+
+            try:
+                pass
+            finally:
+                try:
+                    callee()
+                except Failure:
+                    pass
+            ended = True
+
+        def in_enter():
+            nonlocal ended
+
+            def enter():
+                interrupt()
+                log.append('waits')
+                try:
+                    raise Failure
+                except Failure:
+                    pass
+
+            class Entering:
+                def __enter__(self):
+                    enter()
+                def __exit__(self, *args):
+                    pass
+
+            with Entering():
+                ended = True
+
+        for function in in_finally, in_callee, from_callee, in_enter:
+            with self.subTest(function=function.__name__):
+                ended = False
+                self.sent = 0
+                log.clear()
+                caught = collect(function)
+                self.assertEqual(log, ['waits'])
+                self.assertInterrupts(caught, 1)
+                self.assertFalse(ended, 'TIT has not raised what waited')
+                self.assertIsNone(caught[0].__context__)
+
+    @needs_masks
+    def test_handler_runs_just_before_the_end(self):
+        # Neither does the end of a handler that does not raise.
+        ended = False
+        calls = []
+        self.install(signal.SIGUSR2, lambda *args: calls.append('handler'))
+        # `in` calls them in C, and no check point follows.
+        steps = map(operator.call, (
+            functools.partial(_thread.interrupt_main, signal.SIGUSR2),
+            functools.partial(repr, []),
+        ))
+
+        def function():
+            nonlocal ended
+            try:
+                pass
+            finally:
+                interrupt()
+                self.log.append('waits')
+                False in steps
+            ended = True
+
+        caught = collect(function)
+        self.assertEqual(self.log, ['waits'])
+        self.assertEqual(calls, ['handler'])
+        self.assertInterrupts(caught, 1)
+        self.assertFalse(ended, 'TIT has not raised what waited')
+
+    @needs_masks
+    def test_exception_caught_before_the_re_raise(self):
+        log = self.log
+
+        def in_finally():
+            try:
+                raise Failure
+            finally:
+                interrupt()
+                log.append('waits')
+                try:
+                    raise KeyError
+                except KeyError:
+                    pass
+
+        class Leaving:
+            def __enter__(self):
+                pass
+            def __exit__(self, *args):
+                interrupt()
+                log.append('waits')
+                try:
+                    raise KeyError
+                except KeyError:
+                    return False
+
+        def in_exit():
+            with Leaving():
+                raise Failure
+
+        for function in in_finally, in_exit:
+            with self.subTest(function=function.__name__):
+                self.sent = 0
+                log.clear()
+                caught = collect(function)
+                self.assertEqual(log, ['waits'])
+                self.assertInterrupts(caught, 1)
+                self.assertIs(type(caught[0].__context__), Failure)
 
     @needs_masks
     def test_own_context_is_kept(self):
@@ -3422,7 +3627,8 @@ class OpcodeTests(unittest.TestCase):
     def test_no_other_number_has_moved(self):
         # Compared with a digest of the numbers of CPython 3.13: an extension
         # module may have them compiled in.
-        others = sorted((name, number) for name, number in dis._all_opmap.items()
+        others = sorted((name, number)
+                        for name, number in dis._all_opmap.items()
                         if name not in ('NIT', 'TIT'))
         self.assertEqual(
             hashlib.sha256(repr(others).encode()).hexdigest(), STOCK_OPCODES)
