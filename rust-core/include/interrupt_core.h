@@ -158,17 +158,20 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterHandler(
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveHandler(
     _PyInterruptState *state, uintptr_t handler);
 
-/* Append an exception to the queue of those that wait.
+/* Append an exception of type `type` to the queue of those that wait.
  *
- * `plain_type` is the exception's type if the exception carries no data of its
- * own, else NULL: two waiting exceptions of one plain type are one interrupt.
+ * `plain` says that it carries nothing but its type: two waiting plain
+ * exceptions of one type are one interrupt.
  * Returns 1: queued, the queue owns the reference.  0: merged with an equal
  * one, -1: no memory; in both cases the reference stays with the caller. */
 _PyInterruptCore_API(int) _PyInterruptCore_Push(
-    _PyInterruptState *state, void *exc, const void *plain_type);
+    _PyInterruptState *state, void *exc, const void *type, int plain);
 
-/* Take the oldest exception from the queue; NULL if there is none. */
-_PyInterruptCore_API(void *) _PyInterruptCore_Pop(_PyInterruptState *state);
+/* Take the oldest exception from the queue; NULL if there is none.  With
+ * `joining`, the type of the one taken before, only if it is of that type:
+ * then both are raised together. */
+_PyInterruptCore_API(void *) _PyInterruptCore_Pop(
+    _PyInterruptState *state, const void *joining);
 
 /* How many exceptions are in the queue. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Count(

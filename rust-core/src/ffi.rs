@@ -224,12 +224,12 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveHandler(
 pub unsafe extern "C" fn _PyInterruptCore_Push(
     state: *mut InterruptState,
     exception: *mut c_void,
-    plain_type: *const c_void,
+    class: *const c_void,
+    plain: c_int,
 ) -> c_int {
     // SAFETY: as in MustWait.
     let queue = &mut unsafe { &mut *state }.thread_mut().queue;
-    let plain_type = (!plain_type.is_null()).then_some(plain_type as usize);
-    match queue.push(exception as usize, plain_type) {
+    match queue.push(exception as usize, class as usize, plain != 0) {
         Pushed::Queued => 1,
         Pushed::Merged => 0,
         Pushed::NoMemory => -1,
@@ -238,13 +238,17 @@ pub unsafe extern "C" fn _PyInterruptCore_Push(
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_Pop(state: *mut InterruptState) -> *mut c_void {
+pub unsafe extern "C" fn _PyInterruptCore_Pop(
+    state: *mut InterruptState,
+    joining: *const c_void,
+) -> *mut c_void {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
     if state.thread.is_null() {
         return ptr::null_mut();
     }
-    match state.thread_mut().queue.pop() {
+    let joining = (!joining.is_null()).then_some(joining as usize);
+    match state.thread_mut().queue.pop(joining) {
         Some(exception) => exception as *mut c_void,
         None => ptr::null_mut(),
     }
@@ -272,7 +276,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Clear(
     }
     // SAFETY: made by `thread_mut`, and no longer reachable from the state.
     let mut thread = unsafe { Box::from_raw(old.thread.cast::<Thread>()) };
-    while let Some(exception) = thread.queue.pop() {
+    while let Some(exception) = thread.queue.pop(None) {
         // SAFETY: a reference the queue owned, handed back exactly once.
         unsafe { drop(exception as *mut c_void) };
     }

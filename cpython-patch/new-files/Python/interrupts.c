@@ -84,15 +84,14 @@ void
 _PyInterrupts_AfterFork(PyThreadState *tstate)
 {
     PyObject *exc;
-    while ((exc = _PyInterruptCore_Pop(interrupt_state(tstate))) != NULL) {
+    while ((exc = _PyInterruptCore_Pop(interrupt_state(tstate), NULL)) != NULL) {
         Py_DECREF(exc);
     }
 }
 
-/* The type of an exception that carries nothing but its type, else NULL.
-   Compared by address only: the queued exception keeps the type alive. */
-static const void *
-plain_type(PyObject *exc)
+/* Does an exception carry nothing but its type? */
+static int
+is_plain(PyObject *exc)
 {
     PyBaseExceptionObject *base = (PyBaseExceptionObject *)exc;
     /* A class statement adds room for weak references, but no data. */
@@ -100,14 +99,10 @@ plain_type(PyObject *exc)
     if (Py_TYPE(exc)->tp_weaklistoffset != 0) {
         size += sizeof(PyObject *);
     }
-    if (Py_TYPE(exc)->tp_basicsize > size
-        || PyTuple_GET_SIZE(base->args) != 0
-        || (base->dict != NULL && PyDict_GET_SIZE(base->dict) != 0)
-        || base->notes != NULL || base->cause != NULL)
-    {
-        return NULL;
-    }
-    return Py_TYPE(exc);
+    return (Py_TYPE(exc)->tp_basicsize <= size
+            && PyTuple_GET_SIZE(base->args) == 0
+            && (base->dict == NULL || PyDict_GET_SIZE(base->dict) == 0)
+            && base->notes == NULL && base->cause == NULL);
 }
 
 /* The exception that the running code handles, or NULL.  Borrowed. */
@@ -154,20 +149,21 @@ forget_context(PyThreadState *tstate, PyObject *exc)
     }
 }
 
-/* What the code is handling where the exception is finally raised is. */
+/* Put `context` at the end of the exception's chain of contexts. */
 static void
-set_context(PyThreadState *tstate, PyObject *exc)
+add_context(PyObject *exc, PyObject *context)
 {
-    PyObject *handled = handled_exception(tstate);
-    if (handled == NULL || exc == handled) {
+    if (exc == context) {
         return;
     }
     PyObject *last = last_of_chain(exc, NULL);
     /* Chain nothing that would close a ring. */
-    if (last == NULL || last == handled || last_of_chain(handled, NULL) == last) {
+    if (last == NULL || last == context
+        || last_of_chain(context, NULL) == last)
+    {
         return;
     }
-    PyException_SetContext(last, Py_NewRef(handled));
+    PyException_SetContext(last, Py_NewRef(context));
 }
 
 
@@ -219,7 +215,7 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place)
     }
     PyObject *exc = _PyErr_GetRaisedException(tstate);
     forget_context(tstate, exc);
-    switch (_PyInterruptCore_Push(state, exc, plain_type(exc))) {
+    switch (_PyInterruptCore_Push(state, exc, Py_TYPE(exc), is_plain(exc))) {
         case 1:
             break;
         case 0:
@@ -253,12 +249,23 @@ _PyInterrupts_Deliver(PyThreadState *tstate, int place)
     {
         return 0;
     }
-    PyObject *exc = _PyInterruptCore_Pop(state);
+    PyObject *exc = _PyInterruptCore_Pop(state, NULL);
+    PyObject *next;
+    while ((next = _PyInterruptCore_Pop(state, Py_TYPE(exc))) != NULL) {
+        add_context(next, exc);
+        Py_DECREF(exc);
+        exc = next;
+    }
     if (_PyInterruptCore_Count(state) != 0) {
-        /* One at a time: the next check point raises the next one. */
+        /* One type at a time: the next check point raises the next one. */
         _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
-    set_context(tstate, exc);
+    /* What is being handled where the exception is finally raised is its
+       context. */
+    PyObject *handled = handled_exception(tstate);
+    if (handled != NULL) {
+        add_context(exc, handled);
+    }
     _PyErr_SetRaisedException(tstate, exc);
     return -1;
 }

@@ -46,7 +46,8 @@ extern PyObject *_PyInterrupts_CallHandler(PyThreadState *tstate,
    waits.  Return 0 with no exception set if it has to wait. */
 extern int _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place);
 
-/* Raise the oldest exception that waits, if one may be raised here.  Where
+/* Raise the oldest exception that waits, if one may be raised here; those of the
+   same type that follow it are raised with it, as a chain of contexts.  Where
    code runs, only what has been released is looked at; a blocked call also
    looks at what soft regions hold back.  Return -1 if an exception was set,
    otherwise 0. */
