@@ -353,6 +353,27 @@ fn what_a_suspended_frame_held_back_is_released() {
     assert_eq!(machine.run(Op::Check), (1, 1));
 }
 
+/// Stacks that are switched inside handlers let them end in any order.
+#[test]
+fn handlers_may_end_in_any_order() {
+    let mut machine = Machine::new();
+    let t: *mut MiniThread = &raw mut *machine.thread;
+    // SAFETY: the thread and its frames are alive and ours alone.
+    let first = unsafe { mini_enter_handler(t) };
+    machine.call();
+    // SAFETY: as above.
+    let second = unsafe { mini_enter_handler(t) };
+    // SAFETY: as above.
+    unsafe { mini_leave_handler(t, first) };
+    // SAFETY: as above.
+    unsafe { mini_arrive(t, 1) };
+    // The second still runs.
+    assert_eq!(machine.run(Op::Check).0, 0);
+    // SAFETY: as above.
+    unsafe { mini_leave_handler(t, second) };
+    assert_eq!(machine.run(Op::Check).0, 1);
+}
+
 #[test]
 fn layouts_agree() {
     let rust = [
