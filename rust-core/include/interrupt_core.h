@@ -12,8 +12,11 @@
  * Include/internal/pycore_interrupt_core.h.
  *
  * Threads: a state belongs to one thread.  Only its owner, while attached to
- * its interpreter, may pass it to any function below; nothing here is called
- * from a C signal handler.
+ * its interpreter, may pass it to any function below, except Send(), which any
+ * thread may call while the state exists; nothing here is called from a C
+ * signal handler.  What generators carry belongs to their interpreter; where
+ * several threads of one interpreter can run at once, the caller of a function
+ * that takes it must hold a lock of that interpreter.
  */
 #ifndef Py_INTERNAL_INTERRUPT_CORE_H
 #define Py_INTERNAL_INTERRUPT_CORE_H
@@ -41,7 +44,7 @@ extern "C" {
  * of the frame.
  *
  *    bit   7   6   5   4   3   2   1   0
- *          -   S   H   [      depth      ]
+ *          E   S   H   [      depth      ]
  *
  *    depth  number of masked regions open in this frame; 0 is "open".
  *    H      hard: some open region is hard, nothing at all is raised.  Without
@@ -49,11 +52,18 @@ extern "C" {
  *           interrupted.
  *    S      only as an oparg of TIT: the frame is about to suspend.  Whoever
  *           runs next may be open, so what waits must be asked about again.
+ *    E      only together with H: the innermost region is soft, since something
+ *           is being entered, and hard only because of a region around it.  If
+ *           a scope opens that one, this one is soft.
+ *
+ * A soft region holds nothing but a call or an await, so no other region of the
+ * frame stands inside of it: all but the innermost are hard.
  */
 #define _PyInterruptLevel_OPEN        0x00
 #define _PyInterruptLevel_DEPTH_MASK  0x1f
 #define _PyInterruptLevel_HARD        0x20
 #define _PyInterruptLevel_SUSPENDING  0x40
+#define _PyInterruptLevel_ENTERING    0x80
 
 /* The level inside a region that is entered at level `outer`.  A soft region
  * inside a hard one stays hard. */
@@ -62,7 +72,11 @@ _PyInterruptLevel_Enter(int outer, int hard)
 {
     assert((outer & _PyInterruptLevel_DEPTH_MASK)
            < _PyInterruptLevel_DEPTH_MASK);
-    return (outer + 1) | (hard ? _PyInterruptLevel_HARD : 0);
+    int level = (outer + 1) | (hard ? _PyInterruptLevel_HARD : 0);
+    if (!hard && (level & _PyInterruptLevel_HARD)) {
+        level |= _PyInterruptLevel_ENTERING;
+    }
+    return level;
 }
 
 /* The level that an instruction with this oparg puts in force. */
@@ -80,12 +94,17 @@ _PyInterruptLevel_InForce(int oparg)
  *    bits     a frame           the outermost masked frame; as long as that
  *                               stays masked the answer cannot change, so
  *                               inner regions do not ask again
+ *    bits     &masker           a scope that this stack entered: only leaving it
+ *                               can change the answer
  *    bits     the state itself  every region that is left asks again: a signal
  *                               handler masks, or frames of several stacks
  *                               that the thread switches between
  *    bits     NULL              put back into the eval breaker, to be asked
  *                               about at the next check point or TIT,
  *                               whichever comes first
+ *
+ * Besides event bits, `waiting` can hold LOWERS: a scope is open whose floor
+ * has to follow the level of its frame, so TIT must come in for that, too.
  *
  * All zero is a valid state: nothing waits, no handler runs.
  */
@@ -94,15 +113,61 @@ typedef struct _PyInterruptState {
      * was masked when they were looked at.  TIT tests this word. */
     uintptr_t waiting;
     const void *masker;
-    /* What only the core looks at: the queue of exceptions that wait and the
-     * signal handlers that run.  NULL until there is something to keep. */
+    /* What only the core looks at: the queue of exceptions that wait, the
+     * scopes and the signal handlers that run.  NULL until there is something
+     * to keep. */
     struct _PyInterruptThread *thread;
+    /* What other threads have sent, newest first, until this one collects it.
+     * An atomic pointer; only the core touches it. */
+    struct _PyInterruptSent *sent;
 } _PyInterruptState;
 
-/* How C shows the core a thread's frames: returns the frame that called
- * `frame` (NULL for none) and stores the level of `frame`. */
-typedef const void *(*_PyInterruptCore_CallerFunc)(const void *frame,
-                                                   uint8_t *level);
+/* In `waiting` only, above all event bits. */
+#define _PyInterruptState_LOWERS      ((uintptr_t)1 << 16)
+
+
+/* --- Per-interpreter state ------------------------------------------------
+ *
+ * A generator that suspends inside a scope takes the scope along, perhaps into
+ * another thread.  What generators carry is kept here, found by the identity
+ * of the generator ("carrier"), so a resumed or suspended generator has nothing
+ * to do: a scope counts whenever its carrier is among those that run.
+ *
+ * All zero is a valid state.
+ */
+typedef struct _PyInterruptCarried {
+    /* How many scopes generators carry; while it is zero there is nothing to
+     * look up.  Written under the interpreter's lock; whoever runs a generator
+     * that carries one sees it, since the generator was handed over. */
+    uintptr_t count;
+    struct _PyInterruptCarriers *carriers;
+} _PyInterruptCarried;
+
+
+/* --- The way outwards -----------------------------------------------------
+ *
+ * How C shows the core what runs in a thread, innermost first: its frames, and
+ * between them generators of other compilers, which have no frame.
+ */
+typedef struct _PyInterruptStep {
+    const void *frame;      /* NULL for a generator without one */
+    const void *carrier;    /* not NULL if this is a generator's */
+    uint8_t level;
+} _PyInterruptStep;
+
+/* A position on that way.  The core copies it to go the same way twice. */
+typedef struct _PyInterruptWalk {
+    const void *frame;
+    const void *generator;
+    /* The stack all this stands on: of the thread, or of a coroutine library
+     * that switches between several. */
+    const void *stack;
+} _PyInterruptWalk;
+
+/* Store what stands at this position and go on to the next.  Returns 0 at the
+ * end, with nothing stored. */
+typedef int (*_PyInterruptCore_StepFunc)(_PyInterruptWalk *walk,
+                                         _PyInterruptStep *step);
 
 /* Where an interrupt is asked about. */
 enum {
@@ -120,19 +185,36 @@ _PyInterruptState_Waits(const _PyInterruptState *state)
     return state->waiting != 0;
 }
 
+/* --- Raise or wait -------------------------------------------------------- */
+
 /* Switch masking on or off for the process.  Off: MustWait() answers "raise"
- * whatever the levels.  Call before any thread can be interrupted. */
+ * whatever the levels and scopes.  Call before any thread can be interrupted. */
 _PyInterruptCore_API(void) _PyInterruptCore_SetMasks(int enabled);
+
+/* What MustWait() answers. */
+enum {
+    _PyInterruptCore_RAISE = 0,
+    /* `bits` have been added to state->waiting and the masker remembered: the
+     * caller takes the bits out of the eval breaker. */
+    _PyInterruptCore_WAIT = 1,
+    /* The answer can change without anybody asking, as a generator that carries
+     * a scope is suspended or resumed: the bits stay in the eval breaker, and
+     * every check point asks. */
+    _PyInterruptCore_WAIT_AND_ASK = 2,
+};
 
 /* May what the eval-breaker bits `bits` stand for be raised in this thread?
  *
- * `frame` is the running frame (or NULL), `caller` walks outwards from it,
- * `place` is RUNNING or BLOCKED.  Returns 0: raise it now.  Returns 1: it must
- * wait; `bits` have been added to state->waiting and the masker remembered, so
- * the caller takes the bits out of the eval breaker. */
+ * `walk` stands at the running frame, `place` is RUNNING or BLOCKED. */
 _PyInterruptCore_API(int) _PyInterruptCore_MustWait(
-    _PyInterruptState *state, uintptr_t bits, int place,
-    const void *frame, _PyInterruptCore_CallerFunc caller);
+    _PyInterruptState *state, const _PyInterruptCarried *carried,
+    uintptr_t bits, int place,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+
+/* Would an interrupt that arrives now have to wait?  Changes nothing. */
+_PyInterruptCore_API(int) _PyInterruptCore_IsMasked(
+    const _PyInterruptState *state, const _PyInterruptCarried *carried,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
 /* `frame` has lowered its level or is about to suspend.  Returns the bits to
  * put back into the eval breaker: all that waited if the answer may have
@@ -140,12 +222,30 @@ _PyInterruptCore_API(int) _PyInterruptCore_MustWait(
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Leave(
     _PyInterruptState *state, const void *frame);
 
-/* Levels may have changed without a TIT: a frame is unwound, catches an
- * exception or suspends.  Returns the bits to put back into the eval breaker:
- * all that waited.  They stay in state->waiting, too: a TIT that comes before
- * the next check point raises them itself. */
+/* What has happened when Release() is called.  The order is that of the names
+ * in Modules/_interruptsmodule (rust-core/module). */
+enum {
+    _PyInterruptCore_LEAVE = 0,        /* the masker runs TIT (see Leave()) */
+    _PyInterruptCore_CATCH = 1,        /* a frame catches an exception */
+    _PyInterruptCore_UNWIND = 2,       /* an exception leaves a frame */
+    _PyInterruptCore_HANDLER_ENDS = 3, /* a signal handler returns */
+    _PyInterruptCore_THROW = 4,        /* throw() or close() was passed on */
+    _PyInterruptCore_TOOL = 5,         /* a trace function or monitor returns */
+    _PyInterruptCore_SCOPE_EXIT = 6,
+    _PyInterruptCore_SCOPE_ENTER = 7,
+    _PyInterruptCore_HAND_OVER = 8,
+};
+
+/* What masks may have changed without a TIT.  `up` are event bits that are in
+ * the eval breaker still.  Returns the bits to put back there: all that waited.
+ * They stay in state->waiting, too, as do those of `up`: a TIT that comes
+ * before the next check point raises them itself. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Release(
-    _PyInterruptState *state);
+    _PyInterruptState *state, int reason, uintptr_t up);
+
+/* For tests: ignore one of these from now on, in the whole process; -1: none.
+ * Whatever it put back into the eval breaker is then forgotten. */
+_PyInterruptCore_API(void) _PyInterruptCore_SuppressRelease(int reason);
 
 /* A signal handler starts: until it ends, the code it runs is softly masked.
  * `frame` is the frame it interrupts (or NULL).  Returns what LeaveHandler()
@@ -158,7 +258,77 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterHandler(
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveHandler(
     _PyInterruptState *state, uintptr_t handler);
 
-/* Append an exception of type `type` to the queue of those that wait.
+
+/* --- Scopes --------------------------------------------------------------- */
+
+enum {
+    _PyInterruptCore_MASK_SOFT = 0,
+    _PyInterruptCore_MASK_HARD = 1,
+    _PyInterruptCore_OPEN = 2,
+};
+
+/* Enter a scope.  `scope` says which object's it is, `carrier` is the innermost
+ * running generator, NULL if none runs; `walk` stands at the frame that enters.
+ * Returns 0, or -1 if there is no memory. */
+_PyInterruptCore_API(int) _PyInterruptCore_EnterScope(
+    _PyInterruptState *state, _PyInterruptCarried *carried,
+    const void *scope, int kind, const void *carrier,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+
+/* Leave the scope that this very frame has entered last with this object and a
+ * `with`; or else the one that was entered last by a call; or, unless the object
+ * is `shared` by all, by a `with` of another frame.  Returns 0, or -1 if there
+ * is none that this stack or a running generator carries; nothing has changed
+ * then. */
+_PyInterruptCore_API(int) _PyInterruptCore_LeaveScope(
+    _PyInterruptState *state, _PyInterruptCarried *carried,
+    const void *scope, int shared, const _PyInterruptWalk *walk,
+    _PyInterruptCore_StepFunc step);
+
+/* A number below those of all scopes that are entered from now on. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_Mark(void);
+
+/* `walk` stands at a frame that gives the scopes it has entered to its caller,
+ * and those that were entered after `mark`, by whomever; with `from`, all those
+ * that this (suspended) generator carries.  `carrier` is as for EnterScope().
+ * Returns how many, or -1 if there is no memory. */
+_PyInterruptCore_API(int) _PyInterruptCore_HandOver(
+    _PyInterruptState *state, _PyInterruptCarried *carried,
+    const void *from, uintptr_t mark, const void *carrier,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+
+/* A generator has ended, or is gone.  What it carried goes to `to`, the
+ * generator that awaits it or yields from it, at whose frame `walk` stands; or,
+ * if that is NULL, is dropped. */
+_PyInterruptCore_API(void) _PyInterruptCore_CarrierEnds(
+    _PyInterruptState *state, _PyInterruptCarried *carried,
+    const void *carrier, const void *to,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+
+/* `frame` is now at `level`, without a TIT that said so: it was unwound (level
+ * 0), catches an exception, or was moved by a debugger. */
+_PyInterruptCore_API(void) _PyInterruptCore_SetFloor(
+    _PyInterruptState *state, _PyInterruptCarried *carried,
+    const void *frame, int level);
+
+/* Forget the scopes of this stack, as a worker does before its next job. */
+_PyInterruptCore_API(void) _PyInterruptCore_DropScopes(
+    _PyInterruptState *state, const void *stack);
+
+/* Code that `frame` calls from now on is not masked by what called `frame`, nor
+ * by `frame`, nor by any scope: a forked child that never returns there. */
+_PyInterruptCore_API(void) _PyInterruptCore_StartAfresh(
+    _PyInterruptState *state, const void *frame);
+
+/* The interpreter ends. */
+_PyInterruptCore_API(void) _PyInterruptCore_DropCarried(
+    _PyInterruptCarried *carried);
+
+
+/* --- What waits ----------------------------------------------------------- */
+
+/* Append an exception of type `type`, raised by a signal handler, to the queue
+ * of those that wait.
  *
  * `plain` says that it carries nothing but its type: two waiting plain
  * exceptions of one type are one interrupt.
@@ -167,20 +337,91 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveHandler(
 _PyInterruptCore_API(int) _PyInterruptCore_Push(
     _PyInterruptState *state, void *exc, const void *type, int plain);
 
-/* Take the oldest exception from the queue; NULL if there is none.  With
+/* Take the oldest exception of a signal handler; NULL if there is none.  With
  * `joining`, the type of the one taken before, only if it is of that type:
  * then both are raised together. */
 _PyInterruptCore_API(void *) _PyInterruptCore_Pop(
     _PyInterruptState *state, const void *joining);
 
-/* How many exceptions are in the queue. */
+/* How many exceptions of signal handlers are in the queue. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Count(
     const _PyInterruptState *state);
 
-/* Give everything back: `drop` is called for each queued exception, in order,
- * after the state has been reset to all zero.  No handler may be running. */
+/* How an exception was sent. */
+enum {
+    _PyInterruptCore_INSTANCE = 0,
+    /* A class without data: equal to the same class that waits already. */
+    _PyInterruptCore_CLASS = 1,
+    /* Takes the place of the last one sent so; NULL only withdraws that.  May be
+     * a class, too. */
+    _PyInterruptCore_REPLACING = 2,
+};
+
+/* Send an exception (or class) to the thread that `state` belongs to.  Any
+ * thread may call this as long as the state exists.  Afterwards the caller sets
+ * the thread's eval-breaker bit.  Returns 1: sent, the reference belongs to the
+ * target.  0: the target has ended, -1: no memory; the reference stays. */
+_PyInterruptCore_API(int) _PyInterruptCore_Send(
+    _PyInterruptState *state, void *exc, int how);
+
+/* Collect what was sent since the last time, after the eval-breaker bit has
+ * been taken down.  References that are not kept (merged, replaced) are given
+ * to `drop`, when the state is consistent again. */
+_PyInterruptCore_API(void) _PyInterruptCore_Collect(
+    _PyInterruptState *state, void (*drop)(void *exc));
+
+/* What has been collected must wait for a mask: it will be raised together. */
+_PyInterruptCore_API(void) _PyInterruptCore_HoldBack(_PyInterruptState *state);
+
+/* Take the oldest of the collected exceptions, NULL if there is none.  With
+ * `joining`, only if it is raised together with the one taken before.  Equal
+ * classes are one: stores how many more references to it come with it. */
+_PyInterruptCore_API(void *) _PyInterruptCore_PopSent(
+    _PyInterruptState *state, int joining, uintptr_t *equal);
+
+/* How many exceptions were sent and not raised yet, collected or not.  Not
+ * collected ones count as one. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_CountSent(
+    const _PyInterruptState *state);
+
+/* The thread ends: give everything back.  `drop` is called for each exception
+ * that waits, in order, after the state has been reset; nothing can be sent to
+ * it any more.  No handler may be running. */
 _PyInterruptCore_API(void) _PyInterruptCore_Clear(
     _PyInterruptState *state, void (*drop)(void *exc));
+
+/* In the child of a fork nothing waits, but scopes and handlers remain.  `drop`
+ * as for Clear(). */
+_PyInterruptCore_API(void) _PyInterruptCore_DropWaiting(
+    _PyInterruptState *state, void (*drop)(void *exc));
+
+
+/* --- The sweep, a tool for tests ------------------------------------------ */
+
+enum {
+    _PyInterruptCore_IN_EVAL_LOOP = 0,
+    _PyInterruptCore_IN_CHECK_SIGNALS = 1,
+};
+
+/* From now on count the checks of this kind in this thread, and let `exc`
+ * arrive at the n-th (1 is the first).  The state owns the reference. */
+_PyInterruptCore_API(void) _PyInterruptCore_SweepStart(
+    _PyInterruptState *state, uintptr_t n, int where, void *exc);
+
+/* Is the exception of a sweep still to arrive?  Then the eval breaker's bit must
+ * stay up. */
+_PyInterruptCore_API(int) _PyInterruptCore_Sweeping(
+    const _PyInterruptState *state);
+
+/* A check of this kind.  Returns the exception if it arrives here, with its
+ * reference, otherwise NULL. */
+_PyInterruptCore_API(void *) _PyInterruptCore_SweepCheck(
+    _PyInterruptState *state, int where);
+
+/* End it.  Returns how many checks were counted; stores the exception if it has
+ * not arrived, otherwise NULL. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_SweepStop(
+    _PyInterruptState *state, void **exc);
 
 #ifdef __cplusplus
 }

@@ -8,23 +8,28 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
-use crate::level::Level;
-use crate::mask::{self, FrameId, HandlerBase, Masker, Place, Verdict};
-use crate::pending::{Pushed, Queue};
+use crate::level::{Level, Strength};
+use crate::mask::{self, HandlerBase, Masker, Place, Verdict};
+use crate::pending::{Pushed, Queue, SentQueue};
+use crate::scopes::{self, Carriers, FrameId, InForce, Kind, Scopes, Stacks, Step};
+use crate::sent::{Address, How, NotSent, Sent};
+use crate::sweep::{Sweep, Where};
 
 /// `_PyInterruptState` of the header, field by field.
 #[repr(C)]
 #[derive(Debug)]
 pub struct InterruptState {
-    /// Eval-breaker bits that wait.
+    /// Eval-breaker bits that wait, and [`LOWERS`].
     pub waiting: usize,
-    /// The frame whose leaving asks again, this state itself for "several", or
-    /// null if whatever comes next asks again.
+    /// The frame whose leaving asks again, the address of this field for a scope,
+    /// this state itself for "several", or null if whatever comes next asks again.
     pub masker: *const c_void,
     /// A [`Thread`], made when there is something to keep, freed by clear.
     pub thread: *mut c_void,
+    /// What other threads have sent.
+    pub sent: Sent,
 }
 
 impl Default for InterruptState {
@@ -33,28 +38,91 @@ impl Default for InterruptState {
             waiting: 0,
             masker: ptr::null(),
             thread: ptr::null_mut(),
+            sent: Sent::default(),
         }
     }
 }
 
-/// What the core keeps for a thread beside the words that C looks at.
-#[derive(Debug, Default)]
-struct Thread {
-    queue: Queue,
-    /// The frames that the running signal handlers interrupted. Slots keep their
-    /// places, since handlers may end in any order.
-    handlers: Vec<Option<HandlerBase>>,
+/// `_PyInterruptCarried` of the header.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Carried {
+    /// How many scopes there are in `carriers`.
+    pub count: usize,
+    /// A [`Carriers`], made when there is something to keep.
+    pub carriers: *mut c_void,
 }
 
-/// `_PyInterruptCore_CallerFunc` of the header.
-pub type CallerFunc = unsafe extern "C" fn(frame: *const c_void, level: *mut u8) -> *const c_void;
+impl Default for Carried {
+    fn default() -> Self {
+        Carried {
+            count: 0,
+            carriers: ptr::null_mut(),
+        }
+    }
+}
+
+/// `_PyInterruptStep` of the header.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RawStep {
+    /// Null for a generator that has none.
+    pub frame: *const c_void,
+    /// Not null for a generator.
+    pub carrier: *const c_void,
+    /// As the frame holds it.
+    pub level: u8,
+}
+
+/// `_PyInterruptWalk` of the header.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Walk {
+    /// The next frame.
+    pub frame: *const c_void,
+    /// The next generator.
+    pub generator: *const c_void,
+    /// What all this stands on.
+    pub stack: *const c_void,
+}
+
+/// `_PyInterruptCore_StepFunc` of the header.
+pub type StepFunc = unsafe extern "C" fn(walk: *mut Walk, step: *mut RawStep) -> c_int;
+
+/// A `drop` argument of the header.
+pub type DropFunc = unsafe extern "C" fn(exception: *mut c_void);
+
+/// `_PyInterruptState_LOWERS` of the header.
+const LOWERS: usize = 1 << 16;
+
+/// `_PyInterruptCore_BLOCKED` of the header; everything else is "running".
+const BLOCKED: c_int = 1;
+
+/// Reasons of Release() that this side gives itself.
+const LEAVE: c_int = 0;
+const HANDLER_ENDS: c_int = 3;
 
 /// The process-wide off switch.  Relaxed: it is written while the runtime
 /// initialises, before there is a second thread or an interrupt to decide on.
 static MASKS_ENABLED: AtomicBool = AtomicBool::new(true);
 
-/// `_PyInterruptCore_BLOCKED` of the header; everything else is "running".
-const BLOCKED: c_int = 1;
+/// For tests: the reason that Release() ignores.  Relaxed: a test sets it before
+/// it does what must not be noticed, in the same thread.
+static SUPPRESSED: AtomicI32 = AtomicI32::new(-1);
+
+/// What the core keeps for a thread beside the words that C looks at.
+#[derive(Debug, Default)]
+struct Thread {
+    raised: Queue,
+    sent: SentQueue,
+    /// The frames that the running signal handlers interrupted. Slots keep their
+    /// places, since handlers may end in any order.
+    handlers: Vec<Option<HandlerBase>>,
+    stacks: Stacks,
+    /// Frames from here on outwards mask no more.
+    base: Option<FrameId>,
+    sweep: Option<Sweep>,
+}
 
 impl InterruptState {
     /// The value of `masker` that stands for "several".
@@ -62,11 +130,22 @@ impl InterruptState {
         ptr::from_ref(self).cast()
     }
 
+    /// The value of `masker` that stands for a scope.
+    fn scope(&self) -> *const c_void {
+        (&raw const self.masker).cast()
+    }
+
+    fn bits(&self) -> usize {
+        self.waiting & !LOWERS
+    }
+
     fn masker(&self) -> Option<Masker> {
-        if self.waiting == 0 || self.masker.is_null() {
+        if self.bits() == 0 || self.masker.is_null() {
             None
         } else if self.masker == self.several() {
             Some(Masker::Several)
+        } else if self.masker == self.scope() {
+            Some(Masker::Scope)
         } else {
             Some(Masker::Frame(self.masker as FrameId))
         }
@@ -74,9 +153,13 @@ impl InterruptState {
 
     /// All that waits. It is asked about again by whatever comes first, a check
     /// point (by the bits returned here) or a TIT (by those kept).
-    fn release(&mut self) -> usize {
+    fn release(&mut self, reason: c_int, up: usize) -> usize {
+        if SUPPRESSED.load(Relaxed) == reason {
+            return 0;
+        }
         self.masker = ptr::null();
-        self.waiting
+        self.waiting |= up;
+        self.bits()
     }
 
     fn thread(&self) -> Option<&Thread> {
@@ -93,34 +176,123 @@ impl InterruptState {
         unsafe { &mut *self.thread.cast::<Thread>() }
     }
 
-    fn handlers(&self) -> Vec<HandlerBase> {
-        self.thread()
-            .map(|thread| thread.handlers.iter().flatten().copied().collect())
-            .unwrap_or_default()
+    /// The way outwards, as far as it can mask.
+    fn steps(&self, walk: Walk, step: StepFunc) -> impl Iterator<Item = Step> + Clone + use<> {
+        let base = self.thread().and_then(|thread| thread.base);
+        Steps { walk, step }.take_while(move |step| base.is_none() || step.frame != base)
     }
-}
 
-/// Frames, innermost first, as `caller` shows them.
-struct Frames {
-    next: *const c_void,
-    caller: CallerFunc,
-}
-
-impl Iterator for Frames {
-    type Item = (FrameId, Level);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.next.is_null() {
-            return None;
+    fn in_force(&self, carried: *const Carried, walk: Walk, step: StepFunc) -> InForce {
+        // SAFETY: the caller of the exported function holds the lock.
+        let carriers = unsafe { carriers(carried) };
+        let stacks = self.thread().map(|thread| &thread.stacks);
+        match (stacks, carriers) {
+            (None, None) => InForce::default(),
+            (stacks, carriers) => scopes::in_force(
+                self.steps(walk, step),
+                stacks.unwrap_or(&Stacks::default()),
+                carriers.unwrap_or(&Carriers::default()),
+                self.several() as usize,
+                walk.stack as usize,
+            ),
         }
-        let frame = self.next;
-        let mut level = 0;
-        // SAFETY: `frame` came from C, which keeps the frames alive and unchanged
-        // for the duration of the call that gave us `caller`.
-        self.next = unsafe { (self.caller)(frame, &raw mut level) };
-        Some((frame as FrameId, Level::from_frame(level)))
+    }
+
+    fn decide(&self, carried: *const Carried, place: Place, walk: Walk, step: StepFunc) -> Verdict {
+        if !MASKS_ENABLED.load(Relaxed) {
+            return Verdict::Raise;
+        }
+        let handlers = self.thread().map_or(&[][..], |thread| &thread.handlers);
+        let scopes = self.in_force(carried, walk, step);
+        mask::decide(
+            self.steps(walk, step),
+            handlers,
+            place,
+            self.masker(),
+            &scopes,
+        )
+    }
+
+    /// Run `change` on all scopes this thread has to do with.
+    ///
+    /// # Safety
+    ///
+    /// `carried` is the interpreter's, and locked.
+    unsafe fn change_scopes<T>(
+        &mut self,
+        carried: *mut Carried,
+        stack: *const c_void,
+        change: impl FnOnce(&mut Scopes) -> T,
+    ) -> T {
+        let thread = self.several() as usize;
+        // SAFETY: by the contract.
+        let carried = unsafe { &mut *carried };
+        if carried.carriers.is_null() {
+            carried.carriers = Box::into_raw(Box::<Carriers>::default()).cast();
+        }
+        // SAFETY: made above, freed only by DropCarried; the lock is held.
+        let carriers = unsafe { &mut *carried.carriers.cast::<Carriers>() };
+        let mut scopes = Scopes {
+            thread,
+            stack: stack as usize,
+            stacks: &mut self.thread_mut().stacks,
+            carriers,
+        };
+        let result = change(&mut scopes);
+        let lowers = scopes.any_lowers();
+        carried.count = carriers.count();
+        self.waiting = self.bits() | if lowers { LOWERS } else { 0 };
+        result
     }
 }
+
+/// What generators carry; nothing if that is nothing.
+///
+/// # Safety
+///
+/// `carried` is the interpreter's, and locked for as long as the result lives.
+unsafe fn carriers<'a>(carried: *const Carried) -> Option<&'a Carriers> {
+    // SAFETY: by the contract.
+    let carried = unsafe { &*carried };
+    if carried.count == 0 {
+        return None;
+    }
+    // SAFETY: made by `change_scopes`, freed only by DropCarried.
+    unsafe { carried.carriers.cast::<Carriers>().as_ref() }
+}
+
+/// What runs, innermost first, as `step` shows it.
+#[derive(Clone)]
+struct Steps {
+    walk: Walk,
+    step: StepFunc,
+}
+
+impl Iterator for Steps {
+    type Item = Step;
+
+    fn next(&mut self) -> Option<Step> {
+        let mut raw = RawStep {
+            frame: ptr::null(),
+            carrier: ptr::null(),
+            level: 0,
+        };
+        // SAFETY: the walk came from C, which keeps what it shows alive and
+        // unchanged for the duration of the call that gave us `step`.
+        let found = unsafe { (self.step)(&raw mut self.walk, &raw mut raw) };
+        (found != 0).then(|| Step {
+            frame: (!raw.frame.is_null()).then_some(raw.frame as FrameId),
+            carrier: (!raw.carrier.is_null()).then_some(raw.carrier as usize),
+            level: Level::from_frame(raw.level),
+        })
+    }
+}
+
+fn identity(pointer: *const c_void) -> Option<usize> {
+    (!pointer.is_null()).then_some(pointer as usize)
+}
+
+// --- Raise or wait ----------------------------------------------------------
 
 /// See the header.
 #[unsafe(no_mangle)]
@@ -132,35 +304,48 @@ pub extern "C" fn _PyInterruptCore_SetMasks(enabled: c_int) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_MustWait(
     state: *mut InterruptState,
+    carried: *const Carried,
     bits: usize,
     place: c_int,
-    frame: *const c_void,
-    caller: CallerFunc,
+    walk: *const Walk,
+    step: StepFunc,
 ) -> c_int {
-    if !MASKS_ENABLED.load(Relaxed) {
-        return 0;
-    }
     // SAFETY: the header gives the state to its owning thread alone.
     let state = unsafe { &mut *state };
+    // SAFETY: a position that C made for this call.
+    let walk = unsafe { *walk };
     let place = match place {
         BLOCKED => Place::Blocked,
         _ => Place::Running,
     };
-    let frames = Frames {
-        next: frame,
-        caller,
-    };
-    match mask::decide(frames, &state.handlers(), place, state.masker()) {
+    match state.decide(carried, place, walk, step) {
         Verdict::Raise => 0,
         Verdict::Wait(masker) => {
             state.waiting |= bits;
             state.masker = match masker {
                 Masker::Frame(frame) => frame as *const c_void,
+                Masker::Scope => state.scope(),
                 Masker::Several => state.several(),
             };
             1
         }
+        Verdict::WaitAndAsk => 2,
     }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsMasked(
+    state: *const InterruptState,
+    carried: *const Carried,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    let state = unsafe { &*state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    (state.decide(carried, Place::Running, walk, step) != Verdict::Raise).into()
 }
 
 /// See the header.
@@ -173,18 +358,32 @@ pub unsafe extern "C" fn _PyInterruptCore_Leave(
     let state = unsafe { &mut *state };
     match state.masker() {
         Some(Masker::Frame(masker)) if masker != frame as FrameId => 0,
+        Some(Masker::Scope) => 0,
+        _ if SUPPRESSED.load(Relaxed) == LEAVE => 0,
         _ => {
+            let bits = state.bits();
             state.masker = ptr::null();
-            std::mem::take(&mut state.waiting)
+            state.waiting &= LOWERS;
+            bits
         }
     }
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_Release(state: *mut InterruptState) -> usize {
+pub unsafe extern "C" fn _PyInterruptCore_Release(
+    state: *mut InterruptState,
+    reason: c_int,
+    up: usize,
+) -> usize {
     // SAFETY: as in MustWait.
-    unsafe { &mut *state }.release()
+    unsafe { &mut *state }.release(reason, up)
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_SuppressRelease(reason: c_int) {
+    SUPPRESSED.store(reason, Relaxed);
 }
 
 /// See the header.
@@ -195,8 +394,7 @@ pub unsafe extern "C" fn _PyInterruptCore_EnterHandler(
 ) -> usize {
     // SAFETY: as in MustWait.
     let handlers = &mut unsafe { &mut *state }.thread_mut().handlers;
-    let base = (!frame.is_null()).then_some(frame as FrameId);
-    handlers.push(Some(base));
+    handlers.push(Some(identity(frame)));
     handlers.len() - 1
 }
 
@@ -216,8 +414,182 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveHandler(
     while handlers.last() == Some(&None) {
         handlers.pop();
     }
-    state.release()
+    state.release(HANDLER_ENDS, 0)
 }
+
+// --- Scopes -----------------------------------------------------------------
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_EnterScope(
+    state: *mut InterruptState,
+    carried: *mut Carried,
+    scope: *const c_void,
+    kind: c_int,
+    carrier: *const c_void,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    let steps = state.steps(walk, step);
+    let kind = match kind {
+        0 => Kind::Mask(Strength::Soft),
+        1 => Kind::Mask(Strength::Hard),
+        _ => Kind::Open,
+    };
+    // SAFETY: the header gives it to whoever holds the lock.
+    let entered = unsafe {
+        state.change_scopes(carried, walk.stack, |scopes| {
+            scopes.enter(scope as usize, kind, identity(carrier), steps)
+        })
+    };
+    if entered.is_ok() { 0 } else { -1 }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_LeaveScope(
+    state: *mut InterruptState,
+    carried: *mut Carried,
+    scope: *const c_void,
+    shared: c_int,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    let steps = state.steps(walk, step);
+    // SAFETY: as in EnterScope.
+    let left = unsafe {
+        state.change_scopes(carried, walk.stack, |scopes| {
+            scopes.leave(scope as usize, shared != 0, steps)
+        })
+    };
+    if left.is_ok() { 0 } else { -1 }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_Mark() -> usize {
+    scopes::mark()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_HandOver(
+    state: *mut InterruptState,
+    carried: *mut Carried,
+    from: *const c_void,
+    mark: usize,
+    carrier: *const c_void,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    // SAFETY: as in EnterScope.
+    let carriers = unsafe { carriers(carried) };
+    if carriers.is_none() && state.thread().is_none_or(|thread| thread.stacks.is_empty()) {
+        return 0;
+    }
+    let steps = state.steps(walk, step);
+    // SAFETY: as in EnterScope.
+    let handed = unsafe {
+        state.change_scopes(carried, walk.stack, |scopes| {
+            scopes.hand_over(identity(from), mark, identity(carrier), steps)
+        })
+    };
+    handed.map_or(-1, |count| count.try_into().unwrap_or(c_int::MAX))
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_CarrierEnds(
+    state: *mut InterruptState,
+    carried: *mut Carried,
+    carrier: *const c_void,
+    to: *const c_void,
+    walk: *const Walk,
+    step: StepFunc,
+) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    let steps = state.steps(walk, step);
+    // SAFETY: as in EnterScope.
+    unsafe {
+        state.change_scopes(carried, walk.stack, |scopes| {
+            scopes.carrier_ends(carrier as usize, identity(to), steps);
+        });
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SetFloor(
+    state: *mut InterruptState,
+    carried: *mut Carried,
+    frame: *const c_void,
+    level: c_int,
+) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    let byte = u8::try_from(level & 0xff).unwrap_or_default();
+    let depth = Level::from_frame(byte).depth();
+    // SAFETY: as in EnterScope.
+    unsafe {
+        state.change_scopes(carried, ptr::null(), |scopes| {
+            scopes.set_floor(frame as FrameId, depth);
+        });
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_DropScopes(
+    state: *mut InterruptState,
+    stack: *const c_void,
+) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if !state.thread.is_null() {
+        state.thread_mut().stacks.drop_stack(stack as usize);
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_StartAfresh(
+    state: *mut InterruptState,
+    frame: *const c_void,
+) {
+    // SAFETY: as in MustWait.
+    let thread = unsafe { &mut *state }.thread_mut();
+    thread.stacks = Stacks::default();
+    thread.handlers.clear();
+    thread.base = identity(frame);
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_DropCarried(carried: *mut Carried) {
+    // SAFETY: the interpreter ends, so nobody else looks at it.
+    let old = std::mem::take(unsafe { &mut *carried });
+    if !old.carriers.is_null() {
+        // SAFETY: made by `change_scopes`, and no longer reachable.
+        drop(unsafe { Box::from_raw(old.carriers.cast::<Carriers>()) });
+    }
+}
+
+// --- What waits -------------------------------------------------------------
 
 /// See the header.
 #[unsafe(no_mangle)]
@@ -228,7 +600,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Push(
     plain: c_int,
 ) -> c_int {
     // SAFETY: as in MustWait.
-    let queue = &mut unsafe { &mut *state }.thread_mut().queue;
+    let queue = &mut unsafe { &mut *state }.thread_mut().raised;
     match queue.push(exception as usize, class as usize, plain != 0) {
         Pushed::Queued => 1,
         Pushed::Merged => 0,
@@ -247,11 +619,8 @@ pub unsafe extern "C" fn _PyInterruptCore_Pop(
     if state.thread.is_null() {
         return ptr::null_mut();
     }
-    let joining = (!joining.is_null()).then_some(joining as usize);
-    match state.thread_mut().queue.pop(joining) {
-        Some(exception) => exception as *mut c_void,
-        None => ptr::null_mut(),
-    }
+    let exception = state.thread_mut().raised.pop(identity(joining));
+    exception.map_or(ptr::null_mut(), |e| e as *mut c_void)
 }
 
 /// See the header.
@@ -259,25 +628,210 @@ pub unsafe extern "C" fn _PyInterruptCore_Pop(
 pub unsafe extern "C" fn _PyInterruptCore_Count(state: *const InterruptState) -> usize {
     // SAFETY: as in MustWait; read only.
     let state = unsafe { &*state };
-    state.thread().map_or(0, |thread| thread.queue.len())
+    state.thread().map_or(0, |thread| thread.raised.len())
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_Clear(
+pub unsafe extern "C" fn _PyInterruptCore_Send(
     state: *mut InterruptState,
-    drop: unsafe extern "C" fn(*mut c_void),
-) {
-    // SAFETY: as in MustWait.  The reference ends here: `drop` may run code that
-    // comes back to this state.
-    let old = std::mem::take(unsafe { &mut *state });
-    if old.thread.is_null() {
-        return;
+    exception: *mut c_void,
+    how: c_int,
+) -> c_int {
+    // SAFETY: this field alone is everybody's, and the caller keeps the state
+    // alive; no reference to the whole of it is made.
+    let sent = unsafe { &(*state).sent };
+    let how = match how {
+        0 => How::Instance,
+        1 => How::Class,
+        _ => How::Replacing,
+    };
+    match sent.push(exception as usize, how) {
+        Ok(()) => 1,
+        Err(NotSent::Closed) => 0,
+        Err(NotSent::NoMemory) => -1,
     }
-    // SAFETY: made by `thread_mut`, and no longer reachable from the state.
-    let mut thread = unsafe { Box::from_raw(old.thread.cast::<Thread>()) };
-    while let Some(exception) = thread.queue.pop(None) {
-        // SAFETY: a reference the queue owned, handed back exactly once.
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Collect(state: *mut InterruptState, drop: DropFunc) {
+    let dropped = {
+        // SAFETY: as in MustWait. The reference ends before `drop` runs, which may
+        // run code that comes back to this state.
+        let state = unsafe { &mut *state };
+        let nodes = state.sent.collect();
+        if nodes.is_empty() {
+            return;
+        }
+        state.thread_mut().sent.append(nodes)
+    };
+    drop_all(dropped, drop);
+}
+
+fn drop_all(exceptions: Vec<Address>, drop: DropFunc) {
+    for exception in exceptions {
+        // SAFETY: a reference the core owned, handed back exactly once.
         unsafe { drop(exception as *mut c_void) };
     }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_HoldBack(state: *mut InterruptState) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if !state.thread.is_null() {
+        state.thread_mut().sent.hold_back();
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_PopSent(
+    state: *mut InterruptState,
+    joining: c_int,
+    equal: *mut usize,
+) -> *mut c_void {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if state.thread.is_null() {
+        return ptr::null_mut();
+    }
+    let Some((exception, count)) = state.thread_mut().sent.pop(joining != 0) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: a place that C made for this call.
+    unsafe { *equal = count };
+    exception as *mut c_void
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_CountSent(state: *const InterruptState) -> usize {
+    // SAFETY: as in MustWait; read only.
+    let state = unsafe { &*state };
+    let collected = state.thread().map_or(0, |thread| thread.sent.len());
+    collected + usize::from(!state.sent.is_empty())
+}
+
+impl Thread {
+    fn take_waiting(&mut self) -> Vec<Address> {
+        let mut waiting = Vec::new();
+        while let Some(exception) = self.raised.pop(None) {
+            waiting.push(exception);
+        }
+        while let Some((exception, equal)) = self.sent.pop(false) {
+            waiting.extend(std::iter::repeat_n(exception, 1 + equal));
+        }
+        waiting
+    }
+}
+
+/// What is left of a list of sent ones: all but withdrawals, which are no object.
+fn objects(nodes: Vec<crate::sent::Node>) -> impl Iterator<Item = Address> {
+    let addresses = nodes.into_iter().map(|node| node.exception);
+    addresses.filter(|&exception| exception != 0)
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Clear(state: *mut InterruptState, drop: DropFunc) {
+    let mut dropped = Vec::new();
+    {
+        // SAFETY: as in MustWait.  The reference ends with this block: `drop` may
+        // run code that comes back to this state.
+        let state = unsafe { &mut *state };
+        let sent = state.sent.close();
+        let thread = std::mem::replace(&mut state.thread, ptr::null_mut());
+        state.waiting = 0;
+        state.masker = ptr::null();
+        if !thread.is_null() {
+            // SAFETY: made by `thread_mut`, and no longer reachable.
+            let mut thread = unsafe { Box::from_raw(thread.cast::<Thread>()) };
+            dropped.extend(thread.take_waiting());
+            if let Some((_, Some(exception))) = thread.sweep.take().map(Sweep::end) {
+                dropped.push(exception);
+            }
+        }
+        dropped.extend(objects(sent));
+    }
+    drop_all(dropped, drop);
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_DropWaiting(state: *mut InterruptState, drop: DropFunc) {
+    let mut dropped = Vec::new();
+    {
+        // SAFETY: as in Clear.
+        let state = unsafe { &mut *state };
+        let sent = state.sent.collect();
+        if !state.thread.is_null() {
+            dropped.extend(state.thread_mut().take_waiting());
+        }
+        dropped.extend(objects(sent));
+    }
+    drop_all(dropped, drop);
+}
+
+// --- The sweep --------------------------------------------------------------
+
+fn place_of(place: c_int) -> Where {
+    match place {
+        0 => Where::EvalLoop,
+        _ => Where::CheckSignals,
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SweepStart(
+    state: *mut InterruptState,
+    n: usize,
+    place: c_int,
+    exception: *mut c_void,
+) {
+    // SAFETY: as in MustWait.
+    let thread = unsafe { &mut *state }.thread_mut();
+    thread.sweep = Some(Sweep::new(n, place_of(place), exception as usize));
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Sweeping(state: *const InterruptState) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    let thread = unsafe { &*state }.thread();
+    let sweep = thread.and_then(|thread| thread.sweep.as_ref());
+    sweep.is_some_and(Sweep::is_going_on).into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SweepCheck(
+    state: *mut InterruptState,
+    place: c_int,
+) -> *mut c_void {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if state.thread.is_null() {
+        return ptr::null_mut();
+    }
+    let sweep = state.thread_mut().sweep.as_mut();
+    let arrives = sweep.and_then(|sweep| sweep.check(place_of(place)));
+    arrives.map_or(ptr::null_mut(), |e| e as *mut c_void)
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SweepStop(
+    state: *mut InterruptState,
+    exception: *mut *mut c_void,
+) -> usize {
+    // SAFETY: as in MustWait.
+    let sweep = unsafe { &mut *state }.thread_mut().sweep.take();
+    let (seen, left) = sweep.map_or((0, None), Sweep::end);
+    // SAFETY: a place that C made for this call.
+    unsafe { *exception = left.map_or(ptr::null_mut(), |e| e as *mut c_void) };
+    seen
 }

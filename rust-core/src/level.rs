@@ -7,6 +7,17 @@
 pub const DEPTH_MASK: u8 = 0x1f;
 /// Bit 5: one of the open regions is hard.
 pub const HARD: u8 = 0x20;
+/// Bit 7: the innermost region is soft, inside a hard one.
+pub const ENTERING: u8 = 0x80;
+
+/// How strongly something masks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strength {
+    /// A call that is really blocked may be interrupted.
+    Soft,
+    /// Nothing may be.
+    Hard,
+}
 
 /// The level that is in force in one frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,17 +29,28 @@ impl Level {
     /// A frame that is about to suspend holds one more bit, which says nothing
     /// about masking and is dropped here.
     pub fn from_frame(byte: u8) -> Self {
-        Level(byte & (DEPTH_MASK | HARD))
+        Level(byte & (DEPTH_MASK | HARD | ENTERING))
     }
 
-    /// Whether no region is open.
-    pub fn is_open(self) -> bool {
-        self.0 & DEPTH_MASK == 0
+    /// The number of open regions.
+    pub fn depth(self) -> u8 {
+        self.0 & DEPTH_MASK
     }
 
-    /// Whether nothing at all may be raised, not even out of a blocked call.
-    pub fn is_hard(self) -> bool {
-        !self.is_open() && self.0 & HARD != 0
+    /// Whether the innermost region is soft: the frame is entering something.
+    pub fn is_entering(self) -> bool {
+        self.depth() > 0 && (self.0 & HARD == 0 || self.0 & ENTERING != 0)
+    }
+
+    /// How the regions mask, if a scope has opened the outermost `floor` of them.
+    pub fn mask_above(self, floor: u8) -> Option<Strength> {
+        if self.depth() <= floor {
+            None
+        } else if self.0 & HARD == 0 || (self.is_entering() && self.depth() == floor + 1) {
+            Some(Strength::Soft)
+        } else {
+            Some(Strength::Hard)
+        }
     }
 }
 
@@ -36,18 +58,38 @@ impl Level {
 mod tests {
     use super::*;
 
+    fn mask(byte: u8) -> Option<Strength> {
+        Level::from_frame(byte).mask_above(0)
+    }
+
     #[test]
     fn depth_zero_is_open_whatever_the_other_bits() {
-        assert!(Level::from_frame(0).is_open());
-        assert!(Level::from_frame(HARD).is_open());
-        assert!(!Level::from_frame(HARD).is_hard());
+        assert_eq!(mask(0), None);
+        assert_eq!(mask(HARD), None);
+        assert!(!Level::from_frame(ENTERING).is_entering());
     }
 
     #[test]
     fn soft_and_hard_differ_in_one_bit() {
-        assert!(!Level::from_frame(2).is_open());
-        assert!(!Level::from_frame(2).is_hard());
-        assert!(Level::from_frame(2 | HARD).is_hard());
+        assert_eq!(mask(2), Some(Strength::Soft));
+        assert_eq!(mask(2 | HARD), Some(Strength::Hard));
+    }
+
+    #[test]
+    fn soft_inside_hard_is_hard_unless_that_is_opened() {
+        let level = Level::from_frame(2 | HARD | ENTERING);
+        assert!(level.is_entering());
+        assert_eq!(level.mask_above(0), Some(Strength::Hard));
+        assert_eq!(level.mask_above(1), Some(Strength::Soft));
+        assert_eq!(level.mask_above(2), None);
+    }
+
+    #[test]
+    fn what_a_scope_has_opened_does_not_mask() {
+        let level = Level::from_frame(2 | HARD);
+        assert_eq!(level.mask_above(1), Some(Strength::Hard));
+        assert_eq!(level.mask_above(2), None);
+        assert_eq!(level.mask_above(3), None);
     }
 
     #[test]

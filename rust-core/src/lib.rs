@@ -10,14 +10,22 @@
 //! |-----------------|-------------------------------------------------------------|
 //! | [`level`]       | what the level byte means                                   |
 //! | [`mask`]        | raise or wait, who masks, and whose leaving asks again      |
-//! | [`pending`]     | what waits: order, and which equal interrupts are one       |
+//! | [`scopes`]      | what a program masks or opens itself: whose it is, what counts |
+//! | [`pending`]     | what waits: order, which equal interrupts are one, what is raised together |
+//! | [`sent`]        | what other threads have sent, on its way: the lock-free part |
+//! | [`sweep`]       | for tests: an interrupt at the n-th check point             |
 //! | [`ffi`]         | nothing: the functions C calls, and the only raw pointers   |
 //!
 //! The contract with C is `include/interrupt_core.h`.  No module knows CPython:
 //! frames and exceptions are opaque addresses, so all of this builds and is
 //! tested without an interpreter.
 
+#[cfg(not(loom))]
 pub mod ffi;
 pub mod level;
 pub mod mask;
 pub mod pending;
+pub mod scopes;
+pub mod sent;
+pub mod sweep;
+mod sync;

@@ -1,25 +1,28 @@
 //! Raise or wait.
 //!
 //! The mask lives in the frames: a frame that dies, is suspended or is switched
-//! away takes its mask along, so there is no counter to leak.  The price is that
-//! "is this thread masked?" means walking its frames.  That is paid once per
+//! away takes its mask along, so there is no counter to leak. The price is that
+//! "is this thread masked?" means walking its frames. That is paid once per
 //! interrupt, not per region: when an interrupt has to wait, the *outermost*
-//! masked frame is remembered as the masker.  As long as that frame stays masked
+//! masked frame is remembered as the masker. As long as that frame stays masked
 //! the answer cannot change, whatever inner regions come and go, so only its
 //! leaving asks again.
 //!
 //! A running signal handler masks too (softly): one handler's exception must not
-//! cut another handler short.  It stands between the frame it interrupted and
+//! cut another handler short. It stands between the frame it interrupted and
 //! its own frames, so it takes its place in the same walk.
+//!
+//! Scopes mask, and open regions, as `scopes.rs` says. If nothing but a scope masks,
+//! only leaving it asks again; unless generators carry scopes: then what counts
+//! changes whenever one is suspended or resumed, which nobody reports, and every
+//! check point asks.
 //!
 //! A thread may switch between several stacks (greenlets). What waits belongs to
 //! the thread, so when a second stack is masked too, whichever opens first
 //! releases it.
 
-use crate::level::Level;
-
-/// The identity of a frame: its address, never dereferenced here.
-pub type FrameId = usize;
+use crate::level::Strength;
+use crate::scopes::{FrameId, InForce, Step};
 
 /// Where an interrupt is asked about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub enum Place {
 pub enum Masker {
     /// The outermost masked frame.
     Frame(FrameId),
+    /// A scope, and no frame.
+    Scope,
     /// Not one frame alone: a running signal handler, or frames of several
     /// stacks. Every region that is left asks again.
     Several,
@@ -47,65 +52,79 @@ pub enum Verdict {
     Raise,
     /// It waits, until the masker leaves.
     Wait(Masker),
+    /// It waits, and every check point asks again.
+    WaitAndAsk,
 }
 
 /// The frame that a running signal handler interrupted; `None` if no Python
 /// frame was running.
 pub type HandlerBase = Option<FrameId>;
 
-/// Decide for a thread whose frames, innermost first, are `frames`, and whose
-/// running signal handlers interrupted `handlers`. `before` is who held back
-/// what waits already, if anything does.
+/// Decide for a thread in which `steps` run, innermost first, and whose running
+/// signal handlers interrupted `handlers`. `before` is who held back what waits
+/// already, if anything does.
 ///
 /// A handler counts only if the frame it interrupted is on this stack: code that
 /// switches stacks inside a handler runs code that is not the handler's. For the
 /// same reason `before` may be a frame of another stack; then either stack may be
 /// the first to open.
 pub fn decide(
-    frames: impl Iterator<Item = (FrameId, Level)>,
-    handlers: &[HandlerBase],
+    steps: impl Iterator<Item = Step>,
+    handlers: &[Option<HandlerBase>],
     place: Place,
     before: Option<Masker>,
+    scopes: &InForce,
 ) -> Verdict {
-    let mut hard = false;
+    let interrupted = |frame| handlers.contains(&Some(frame));
+    let mut strength = scopes.mask;
     let mut masker = None;
-    let mut elsewhere = before.is_some();
-    for (frame, level) in frames {
-        if handlers.contains(&Some(frame)) {
+    let mut elsewhere = !matches!(before, None | Some(Masker::Scope));
+    for Step { frame, level, .. } in steps {
+        let Some(id) = frame else { continue };
+        if interrupted(frame) {
+            strength = strength.max(Some(Strength::Soft));
             masker = Some(Masker::Several);
         }
-        if !level.is_open() {
-            hard |= level.is_hard();
-            masker = Some(Masker::Frame(frame));
+        if let Some(region) = level.mask_above(scopes.floor(frame)) {
+            strength = strength.max(Some(region));
+            masker = Some(Masker::Frame(id));
         }
-        if before == Some(Masker::Frame(frame)) {
+        if before == Some(Masker::Frame(id)) {
             elsewhere = false;
         }
     }
-    if handlers.contains(&None) {
+    if interrupted(None) {
+        strength = strength.max(Some(Strength::Soft));
         masker = Some(Masker::Several);
     }
-    match masker {
-        Some(masker) if hard || place == Place::Running => {
-            Verdict::Wait(if elsewhere { Masker::Several } else { masker })
-        }
-        _ => Verdict::Raise,
+    match strength {
+        None => Verdict::Raise,
+        Some(Strength::Soft) if place == Place::Blocked => Verdict::Raise,
+        Some(_) if elsewhere => Verdict::Wait(Masker::Several),
+        Some(_) => match masker {
+            Some(masker) => Verdict::Wait(masker),
+            None if scopes.generators_matter => Verdict::WaitAndAsk,
+            None => Verdict::Wait(Masker::Scope),
+        },
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::level::HARD;
+    use crate::level::{HARD, Level};
 
-    fn frames(levels: &[u8]) -> impl Iterator<Item = (FrameId, Level)> {
+    fn frames(levels: &[u8]) -> impl Iterator<Item = Step> {
         // Frames are numbered from 1, innermost first.
-        let numbered = levels.iter().enumerate();
-        numbered.map(|(i, &byte)| (i + 1, Level::from_frame(byte)))
+        levels.iter().enumerate().map(|(i, &byte)| Step {
+            frame: Some(i + 1),
+            carrier: None,
+            level: Level::from_frame(byte),
+        })
     }
 
-    fn ask(levels: &[u8], handlers: &[HandlerBase], place: Place) -> Verdict {
-        decide(frames(levels), handlers, place, None)
+    fn ask(levels: &[u8], handlers: &[Option<HandlerBase>], place: Place) -> Verdict {
+        decide(frames(levels), handlers, place, None, &InForce::default())
     }
 
     #[test]
@@ -146,14 +165,14 @@ mod tests {
 
     #[test]
     fn a_handler_masks_softly() {
-        let handler = [Some(2)];
+        let handler = [Some(Some(2))];
         assert_eq!(
             ask(&[0, 0], &handler, Place::Running),
             Verdict::Wait(Masker::Several)
         );
         assert_eq!(ask(&[0, 0], &handler, Place::Blocked), Verdict::Raise);
         assert_eq!(
-            ask(&[0], &[None], Place::Running),
+            ask(&[0], &[Some(None)], Place::Running),
             Verdict::Wait(Masker::Several)
         );
     }
@@ -161,7 +180,7 @@ mod tests {
     #[test]
     fn the_older_of_handler_and_frame_is_the_masker() {
         // Frame 1 belongs to the handler, frame 2 was interrupted.
-        let handler = [Some(2)];
+        let handler = [Some(Some(2))];
         assert_eq!(
             ask(&[1, 0], &handler, Place::Running),
             Verdict::Wait(Masker::Several)
@@ -178,17 +197,59 @@ mod tests {
 
     #[test]
     fn a_handler_of_another_stack_does_not_mask() {
-        assert_eq!(ask(&[0, 0], &[Some(9)], Place::Running), Verdict::Raise);
+        assert_eq!(
+            ask(&[0, 0], &[Some(Some(9))], Place::Running),
+            Verdict::Raise
+        );
+        assert_eq!(ask(&[0, 0], &[None], Place::Running), Verdict::Raise);
     }
 
     #[test]
     fn a_masker_of_another_stack_is_not_forgotten() {
-        let before = |masker| decide(frames(&[0, 1]), &[], Place::Running, masker);
+        let before = |masker| {
+            decide(
+                frames(&[0, 1]),
+                &[],
+                Place::Running,
+                masker,
+                &InForce::default(),
+            )
+        };
         let this = Masker::Frame(2);
         assert_eq!(before(None), Verdict::Wait(this));
         assert_eq!(before(Some(this)), Verdict::Wait(this));
+        assert_eq!(before(Some(Masker::Scope)), Verdict::Wait(this));
         for other in [Masker::Frame(9), Masker::Several] {
             assert_eq!(before(Some(other)), Verdict::Wait(Masker::Several));
         }
+    }
+
+    #[test]
+    fn a_scope_masks_open_frames() {
+        for (mask, blocked) in [
+            (Strength::Soft, Verdict::Raise),
+            (Strength::Hard, Verdict::Wait(Masker::Scope)),
+        ] {
+            let scopes = InForce {
+                mask: Some(mask),
+                ..InForce::default()
+            };
+            let ask = |place| decide(frames(&[0, 0]), &[], place, None, &scopes);
+            assert_eq!(ask(Place::Running), Verdict::Wait(Masker::Scope));
+            assert_eq!(ask(Place::Blocked), blocked);
+        }
+    }
+
+    #[test]
+    fn where_generators_carry_scopes_every_check_point_asks() {
+        let scopes = InForce {
+            mask: Some(Strength::Hard),
+            generators_matter: true,
+            ..InForce::default()
+        };
+        let ask = |levels| decide(frames(levels), &[], Place::Running, None, &scopes);
+        assert_eq!(ask(&[0, 0]), Verdict::WaitAndAsk);
+        // A frame that masks does so whatever generators do.
+        assert_eq!(ask(&[0, 1]), Verdict::Wait(Masker::Frame(2)));
     }
 }

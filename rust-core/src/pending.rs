@@ -1,22 +1,27 @@
 //! What waits.
 //!
-//! Exceptions that signal handlers raised in masked code stand here, oldest
-//! first, until the code that masks them is left.  Only the owning thread touches
-//! its queue, so there is nothing to synchronise.
+//! Exceptions that signal handlers raised in masked code stand in one queue, those
+//! that other threads have sent in another, oldest first, until the code that masks
+//! them is left. Only the owning thread touches its queues, so there is nothing to
+//! synchronise; what is on its way to them is in `sent.rs`.
 //!
-//! Two interrupts that cannot be told apart are one: an exception without data
-//! whose type already waits is merged.  That also bounds the queue under a burst
-//! of Ctrl-C; exceptions with data are all kept, in order.
+//! Two interrupts that cannot be told apart are one: an exception of a handler
+//! without data whose type already waits is merged, and so is a class that was sent
+//! and already waits. That also bounds the queues under a burst; exceptions with
+//! data are all kept, in order.
 //!
-//! Those of one type that follow each other are raised together, the newest with
-//! the others as its context: whoever catches one of them catches all, as if the
-//! handlers had raised one after the other in open code. Those of different types
-//! are raised one by one, since what catches the one need not catch the other.
+//! Of handlers: those of one type that follow each other are raised together, the
+//! newest with the others as its context: whoever catches one of them catches all,
+//! as if the handlers had raised one after the other in open code. Those of
+//! different types are raised one by one, since what catches the one need not catch
+//! the other.
+//!
+//! Of other threads: those that a mask held back are raised together, as a group.
+//! Where nothing masked, each is raised as itself, at a check point of its own.
 
 use std::collections::VecDeque;
 
-/// An exception, or a type: an address, never dereferenced here.
-pub type Address = usize;
+use crate::sent::{Address, How, Node};
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -37,7 +42,7 @@ pub enum Pushed {
     NoMemory,
 }
 
-/// The exceptions that wait in one thread.
+/// The exceptions of signal handlers that wait in one thread.
 #[derive(Debug, Default)]
 pub struct Queue {
     entries: VecDeque<Entry>,
@@ -75,6 +80,94 @@ impl Queue {
     }
 
     /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// Whether two are one interrupt: the same class.
+fn is_equal(one: &Node, other: &Node) -> bool {
+    one.exception == other.exception && one.how != How::Instance && other.how != How::Instance
+}
+
+/// What was collected of that which other threads have sent.
+#[derive(Debug, Default)]
+pub struct SentQueue {
+    entries: VecDeque<Node>,
+    /// How many of the oldest a mask has held back.
+    held: usize,
+    /// Whether the last one taken was among them.
+    together: bool,
+}
+
+impl SentQueue {
+    /// Append what was collected. Returns those that are not kept, since they were
+    /// merged, replaced or withdrawn.
+    pub fn append(&mut self, nodes: Vec<Node>) -> Vec<Address> {
+        let mut dropped = Vec::new();
+        for node in nodes {
+            match node.how {
+                How::Class if self.waits(&node) => {
+                    dropped.push(node.exception);
+                    continue;
+                }
+                How::Replacing => dropped.extend(self.withdraw()),
+                How::Class | How::Instance => {}
+            }
+            // Nothing takes the place of what was withdrawn.
+            if node.exception != 0 {
+                self.entries.push_back(node);
+            }
+        }
+        dropped
+    }
+
+    fn waits(&self, node: &Node) -> bool {
+        // Not the one that can be withdrawn: the other must stay then.
+        let same = |e: &Node| e.how == How::Class && e.exception == node.exception;
+        self.entries.iter().any(same)
+    }
+
+    fn withdraw(&mut self) -> Option<Address> {
+        let replaced = |e: &Node| e.how == How::Replacing;
+        let index = self.entries.iter().position(replaced)?;
+        self.held -= usize::from(index < self.held);
+        self.entries.remove(index).map(|e| e.exception)
+    }
+
+    /// A mask holds back all that there is now.
+    pub fn hold_back(&mut self) {
+        self.held = self.entries.len();
+    }
+
+    /// Take the oldest; if `joining`, only if it is raised together with the one
+    /// taken before, since both have been held back. Also tells how many equal ones
+    /// are taken with it.
+    pub fn pop(&mut self, joining: bool) -> Option<(Address, usize)> {
+        if joining && !self.together {
+            return None;
+        }
+        let oldest = self.entries.pop_front()?;
+        if !joining {
+            self.together = self.held > 0;
+        }
+        self.held = self.held.saturating_sub(1);
+        // Until here they were two, since one of them could be withdrawn.
+        let mut equal = 0;
+        while let Some(index) = self.entries.iter().position(|e| is_equal(e, &oldest)) {
+            self.held -= usize::from(index < self.held);
+            self.entries.remove(index);
+            equal += 1;
+        }
+        Some((oldest.exception, equal))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -135,5 +228,80 @@ mod tests {
         assert_eq!(queue.pop(Some(B)), None);
         assert_eq!(queue.pop(None), Some(4));
         assert_eq!(queue.pop(Some(A)), None);
+    }
+
+    fn collect(queue: &mut SentQueue, sent: &[(Address, How)]) -> Vec<Address> {
+        let list = crate::sent::Sent::default();
+        for &(exception, how) in sent {
+            list.push(exception, how).unwrap();
+        }
+        queue.append(list.collect())
+    }
+
+    fn batch(queue: &mut SentQueue) -> Vec<Address> {
+        let first = queue.pop(false);
+        first
+            .into_iter()
+            .chain(std::iter::from_fn(|| queue.pop(true)))
+            .map(|(exception, _)| exception)
+            .collect()
+    }
+
+    #[test]
+    fn held_back_ones_are_raised_together() {
+        let mut queue = SentQueue::default();
+        collect(&mut queue, &[(1, How::Instance), (2, How::Class)]);
+        queue.hold_back();
+        // Arrives before the mask is left, and is not asked about before.
+        collect(&mut queue, &[(3, How::Instance)]);
+        assert_eq!(batch(&mut queue), [1, 2, 3]);
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn in_open_code_each_is_raised_alone() {
+        let mut queue = SentQueue::default();
+        collect(&mut queue, &[(1, How::Instance), (2, How::Instance)]);
+        assert_eq!(batch(&mut queue), [1]);
+        assert_eq!(batch(&mut queue), [2]);
+        assert!(batch(&mut queue).is_empty());
+        assert_eq!(queue.pop(true), None);
+    }
+
+    #[test]
+    fn equal_classes_are_one() {
+        let mut queue = SentQueue::default();
+        let sent = [(A, How::Class), (B, How::Class), (A, How::Class)];
+        assert_eq!(collect(&mut queue, &sent), [A]);
+        assert_eq!(queue.len(), 2);
+        // An instance of the same address is not a class.
+        assert!(collect(&mut queue, &[(A, How::Instance)]).is_empty());
+    }
+
+    #[test]
+    fn the_newest_replaces_and_null_withdraws() {
+        let mut queue = SentQueue::default();
+        let sent = [(A, How::Replacing), (1, How::Instance), (B, How::Replacing)];
+        assert_eq!(collect(&mut queue, &sent), [A]);
+        queue.hold_back();
+        assert_eq!(collect(&mut queue, &[(0, How::Replacing)]), [B]);
+        assert_eq!(batch(&mut queue), [1]);
+        assert!(collect(&mut queue, &[(0, How::Replacing)]).is_empty());
+        assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_class_that_can_be_withdrawn_is_equal_until_it_is() {
+        let mut queue = SentQueue::default();
+        let sent = [(A, How::Class), (1, How::Instance), (A, How::Replacing)];
+        collect(&mut queue, &sent);
+        assert_eq!(queue.len(), 3);
+        queue.hold_back();
+        assert_eq!(queue.pop(false), Some((A, 1)));
+        assert_eq!(queue.pop(true), Some((1, 0)));
+        assert!(queue.is_empty());
+        collect(&mut queue, &[(A, How::Replacing), (A, How::Class)]);
+        assert_eq!(collect(&mut queue, &[(0, How::Replacing)]), [A]);
+        assert_eq!(queue.pop(false), Some((A, 0)));
     }
 }

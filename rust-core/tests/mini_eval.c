@@ -1,100 +1,459 @@
 /* A miniature of the eval loop, as far as interrupts are concerned: frames with
-   a level byte, one eval-breaker word, NIT and TIT.  It uses the header the way
-   Python/interrupts.c and the opcodes do, so that the tests drive the C fast
-   path and the decisions in Rust together. */
+   a level byte, generators, signal handlers, one eval-breaker word, NIT and TIT.
+
+   It uses the header the way Python/interrupts.c, the opcodes and the eval loop
+   do, so that the tests drive the C fast path and the decisions in Rust
+   together.  tests/mini/c.rs mirrors the structs. */
 
 #include <stddef.h>
 #include "interrupt_core.h"
 
+/* Event bits of the eval breaker. */
+#define SIGNALS_BIT ((uintptr_t)1 << 0)    /* a C signal handler has run */
+#define PENDING_BIT ((uintptr_t)1 << 1)    /* what Python handlers raised */
+#define ASYNC_BIT   ((uintptr_t)1 << 2)    /* what other threads have sent */
+
+#define MINI_LIST 64
+
+/* What a mutant leaves out.  mini/c.rs has the same list. */
+enum {
+    NOTHING_LEFT_OUT,
+    REGION_NIT,
+    HANDLER_NIT,
+    TIT_STORE,
+    TIT_ASKS,
+    TIT_FLOOR,
+    SUSPENDING_TIT,
+    SUSPENDING_ASKS,
+    CATCH_FLOOR,
+    UNWIND_FLOOR,
+    FRAME_LEVEL,
+    TAKE_DOWN,
+    LEAVE_UP,
+    HOLD_BACK,
+    CARRIER_ENDS,
+    SCOPE_UP,
+    SOMETHING_IN_THE_CORE,
+};
+
 struct mini_frame {
     struct mini_frame *previous;
+    const void *carrier;      /* the generator whose frame it is, or NULL */
     uint8_t level;
+};
+
+struct mini_list {
+    size_t count;
+    void *items[MINI_LIST];
 };
 
 struct mini_thread {
     _PyInterruptState interrupts;
     uintptr_t eval_breaker;
-    uintptr_t pending;    /* what there is to raise, like the queue */
+    _PyInterruptCarried *carried;
     struct mini_frame *current;
+    int is_tripped;
+    int left_out;
+    struct mini_list raised;  /* by the last check, together */
+    struct mini_list dropped; /* references that the core gave back */
 };
 
+/* What a check point comes to. */
+enum {
+    QUIET = 0,
+    RAISED = 1,
+    HANDLER_STARTS = 2,
+    /* Only of TIT: it was a check point. */
+    ASKED = 4,
+};
+
+static void
+append(struct mini_list *list, void *item)
+{
+    assert(list->count < MINI_LIST);
+    list->items[list->count++] = item;
+}
+
+/* A _PyInterruptCore_StepFunc. */
+static int
+step_out(_PyInterruptWalk *walk, _PyInterruptStep *step)
+{
+    const struct mini_frame *f = walk->frame;
+    if (f == NULL) {
+        return 0;
+    }
+    step->frame = f;
+    step->carrier = f->carrier;
+    step->level = f->level;
+    walk->frame = f->previous;
+    return 1;
+}
+
+static _PyInterruptWalk
+walk_of(const struct mini_thread *t)
+{
+    return (_PyInterruptWalk){t->current, NULL, t};
+}
+
 static const void *
-caller_of(const void *frame, uint8_t *level)
+innermost_generator(const struct mini_frame *f)
 {
-    const struct mini_frame *f = frame;
-    *level = f->level;
-    return f->previous;
+    while (f != NULL && f->carrier == NULL) {
+        f = f->previous;
+    }
+    return f == NULL ? NULL : f->carrier;
 }
 
-/* What the signal handler or another thread does. */
-void
-mini_arrive(struct mini_thread *t, uintptr_t bits)
+/* The core has no argument to tell whose references it drops. */
+static _Thread_local struct mini_list *dropping;
+
+static void
+drop(void *exc)
 {
-    t->pending |= bits;
-    t->eval_breaker |= bits;
+    append(dropping, exc);
 }
 
-/* A check point.  Returns what is raised here. */
-uintptr_t
+
+/* --- The gate --- */
+
+static int
+must_wait(struct mini_thread *t, uintptr_t bits, int place)
+{
+    _PyInterruptWalk walk = walk_of(t);
+    switch (_PyInterruptCore_MustWait(&t->interrupts, t->carried, bits, place,
+                                      &walk, step_out)) {
+        case _PyInterruptCore_RAISE:
+            return 0;
+        case _PyInterruptCore_WAIT:
+            if (t->left_out == TAKE_DOWN) {
+                t->eval_breaker |= bits;
+            }
+            return 1;
+        default:
+            if (t->left_out != LEAVE_UP) {
+                t->eval_breaker |= bits;
+            }
+            return 1;
+    }
+}
+
+static int
+take_down(struct mini_thread *t, uintptr_t bit)
+{
+    int up = (t->eval_breaker & bit) != 0;
+    t->eval_breaker &= ~bit;
+    return up;
+}
+
+static int
+deliver_raised(struct mini_thread *t, int place)
+{
+    _PyInterruptState *state = &t->interrupts;
+    /* What a soft region holds back it does not hold back from a blocked call. */
+    if (!take_down(t, PENDING_BIT)
+        && !(place == _PyInterruptCore_BLOCKED
+             && _PyInterruptState_Waits(state)))
+    {
+        return QUIET;
+    }
+    if (_PyInterruptCore_Count(state) == 0
+        || must_wait(t, PENDING_BIT, place))
+    {
+        return QUIET;
+    }
+    void *exc = _PyInterruptCore_Pop(state, NULL);
+    do {
+        append(&t->raised, exc);
+        exc = _PyInterruptCore_Pop(state, *(void **)exc);
+    } while (exc != NULL);
+    if (_PyInterruptCore_Count(state) != 0) {
+        t->eval_breaker |= PENDING_BIT;
+    }
+    return RAISED;
+}
+
+static int
+deliver_sent(struct mini_thread *t)
+{
+    _PyInterruptState *state = &t->interrupts;
+    if (!take_down(t, ASYNC_BIT)) {
+        return QUIET;
+    }
+    dropping = &t->dropped;
+    _PyInterruptCore_Collect(state, drop);
+    if (_PyInterruptCore_CountSent(state) == 0) {
+        return QUIET;
+    }
+    if (must_wait(t, ASYNC_BIT, _PyInterruptCore_RUNNING)) {
+        if (t->left_out != HOLD_BACK) {
+            _PyInterruptCore_HoldBack(state);
+        }
+        return QUIET;
+    }
+    uintptr_t equal = 0;
+    void *exc = _PyInterruptCore_PopSent(state, 0, &equal);
+    do {
+        append(&t->raised, exc);
+        assert(equal == 0);  /* a class is never sent in both ways */
+        exc = _PyInterruptCore_PopSent(state, 1, &equal);
+    } while (exc != NULL);
+    if (_PyInterruptCore_CountSent(state) != 0) {
+        t->eval_breaker |= ASYNC_BIT;
+    }
+    return RAISED;
+}
+
+/* A blocked call is broken by what signal handlers raise; what other threads send
+   is looked at where code runs. */
+static int
+deliver(struct mini_thread *t, int place)
+{
+    t->raised.count = 0;
+    int result = deliver_raised(t, place);
+    if (result != QUIET || place != _PyInterruptCore_RUNNING) {
+        return result;
+    }
+    return deliver_sent(t);
+}
+
+/* A check point, or a blocked call that was broken.  If a signal handler starts,
+   the rest follows when it has ended. */
+int
 mini_check(struct mini_thread *t, int place)
 {
-    if (t->eval_breaker == 0
-        && !(place == _PyInterruptCore_BLOCKED
-             && _PyInterruptState_Waits(&t->interrupts)))
+    t->raised.count = 0;
+    if (take_down(t, SIGNALS_BIT) && t->is_tripped) {
+        t->is_tripped = 0;
+        return HANDLER_STARTS;
+    }
+    return deliver(t, place);
+}
+
+int
+mini_is_masked(const struct mini_thread *t)
+{
+    _PyInterruptWalk walk = walk_of(t);
+    return _PyInterruptCore_IsMasked(&t->interrupts, t->carried, &walk,
+                                     step_out);
+}
+
+static void
+set_floor(struct mini_thread *t, int level, int left_out)
+{
+    if ((t->interrupts.waiting & _PyInterruptState_LOWERS)
+        && t->left_out != left_out)
     {
-        return 0;
+        _PyInterruptCore_SetFloor(&t->interrupts, t->carried, t->current,
+                                  level);
     }
-    uintptr_t bits = t->eval_breaker;
-    t->eval_breaker = 0;
-    if (_PyInterruptCore_MustWait(&t->interrupts, bits, place, t->current,
-                                  caller_of)) {
-        return 0;
+}
+
+static void
+release(struct mini_thread *t, int reason)
+{
+    if (_PyInterruptState_Waits(&t->interrupts)) {
+        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts, reason, 0);
     }
-    uintptr_t raised = t->pending;
-    t->pending = 0;
-    return raised;
+}
+
+/* Other scopes count than before.  TIT has to look at what every check point has
+   asked about so far, so the core is told of all that there is. */
+static void
+scopes_changed(struct mini_thread *t, int reason)
+{
+    _PyInterruptState *state = &t->interrupts;
+    uintptr_t up = 0;
+    if (_PyInterruptCore_Count(state) != 0) {
+        up |= PENDING_BIT;
+    }
+    if (_PyInterruptCore_CountSent(state) != 0) {
+        up |= ASYNC_BIT;
+    }
+    if (t->left_out == SCOPE_UP) {
+        up = 0;
+    }
+    if (up != 0 || _PyInterruptState_Waits(state)) {
+        t->eval_breaker |= _PyInterruptCore_Release(state, reason, up);
+    }
+}
+
+
+/* --- Levels --- */
+
+int
+mini_level_inside(int level, int hard)
+{
+    return _PyInterruptLevel_Enter(level, hard);
 }
 
 void
 mini_nit(struct mini_thread *t, int level)
 {
-    t->current->level = (uint8_t)level;
+    if (t->left_out != REGION_NIT) {
+        t->current->level = (uint8_t)_PyInterruptLevel_InForce(level);
+    }
 }
 
-/* Returns what is raised by TIT itself. */
-uintptr_t
+int
 mini_tit(struct mini_thread *t, int level)
 {
-    t->current->level = (uint8_t)level;
+    int suspending = (level & _PyInterruptLevel_SUSPENDING) != 0;
+    if (suspending && t->left_out == SUSPENDING_TIT) {
+        return QUIET;
+    }
+    if (t->left_out != TIT_STORE) {
+        t->current->level = (uint8_t)level;
+    }
     if (!_PyInterruptState_Waits(&t->interrupts)) {
-        return 0;
+        return QUIET;
+    }
+    set_floor(t, level, TIT_FLOOR);
+    if (t->left_out == (suspending ? SUSPENDING_ASKS : TIT_ASKS)) {
+        return QUIET;
     }
     uintptr_t bits = _PyInterruptCore_Leave(&t->interrupts, t->current);
     t->eval_breaker |= bits;
-    if (bits == 0 || (level & _PyInterruptLevel_SUSPENDING)) {
-        return 0;
+    if (bits == 0 || suspending) {
+        return QUIET;
     }
-    return mini_check(t, _PyInterruptCore_RUNNING);
+    return ASKED | mini_check(t, _PyInterruptCore_RUNNING);
 }
 
-/* An exception arrives at a handler in the running frame. */
+
+/* --- Frames and exceptions --- */
+
+/* The memory of a frame was that of others before. */
 void
-mini_catch(struct mini_thread *t, int level)
+mini_call(struct mini_thread *t, struct mini_frame *frame)
 {
-    if (_PyInterruptState_Waits(&t->interrupts)) {
-        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts);
+    frame->previous = t->current;
+    if (t->left_out != FRAME_LEVEL) {
+        frame->level = _PyInterruptLevel_OPEN;
     }
-    mini_nit(t, level);
+    t->current = frame;
+}
+
+void
+mini_return(struct mini_thread *t)
+{
+    assert((t->current->level & _PyInterruptLevel_DEPTH_MASK) == 0
+           || t->left_out != NOTHING_LEFT_OUT);
+    t->current = t->current->previous;
+}
+
+/* A trace function or monitor, called by the running frame: nothing in it but
+   one check point. */
+static int
+call_tool(struct mini_thread *t)
+{
+    struct mini_frame frame = {t->current, NULL, _PyInterruptLevel_OPEN};
+    t->current = &frame;
+    int result = mini_check(t, _PyInterruptCore_RUNNING);
+    t->current = frame.previous;
+    release(t, _PyInterruptCore_TOOL);
+    return result;
+}
+
+/* An exception arrives at a handler whose level is this.  With `traced`, a tool
+   is told before the handler's NIT; what is raised there takes the place of the
+   exception, and the handler does not run. */
+int
+mini_catch(struct mini_thread *t, int level, int traced)
+{
+    set_floor(t, level, CATCH_FLOOR);
+    release(t, _PyInterruptCore_CATCH);
+    if (traced) {
+        int result = call_tool(t);
+        if (result != QUIET) {
+            return result;
+        }
+    }
+    if (t->left_out != HANDLER_NIT) {
+        t->current->level = (uint8_t)_PyInterruptLevel_InForce(level);
+    }
+    return QUIET;
 }
 
 /* The running frame is unwound. */
 void
 mini_unwind(struct mini_thread *t)
 {
-    if (_PyInterruptState_Waits(&t->interrupts)) {
-        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts);
+    set_floor(t, _PyInterruptLevel_OPEN, UNWIND_FLOOR);
+    release(t, _PyInterruptCore_UNWIND);
+    t->current = t->current->previous;
+}
+
+
+/* --- Generators --- */
+
+/* A suspended generator's frame runs again. */
+void
+mini_resume(struct mini_thread *t, struct mini_frame *frame)
+{
+    frame->previous = t->current;
+    t->current = frame;
+}
+
+/* The running generator yields.  Its compiler has put a TIT before that if the
+   level is not 0.  With `traced`, a tool is told in between; then what is raised
+   there is raised inside of the generator, which does not suspend. */
+int
+mini_yield(struct mini_thread *t, int traced)
+{
+    if (t->current->level != _PyInterruptLevel_OPEN) {
+        mini_tit(t, t->current->level | _PyInterruptLevel_SUSPENDING);
+    }
+    if (traced) {
+        int result = call_tool(t);
+        if (result != QUIET) {
+            return result;
+        }
     }
     t->current = t->current->previous;
+    return QUIET;
+}
+
+/* throw() or close() was passed on to what this generator waits for.  That has
+   ended, or is suspended again: so is this one, without having run. */
+void
+mini_passed_on(struct mini_thread *t)
+{
+    t->current = t->current->previous;
+    release(t, _PyInterruptCore_THROW);
+}
+
+/* A generator's frame has gone, after return or unwinding.  `awaited`: the running
+   frame is that of a generator that waits for what it has returned. */
+void
+mini_generator_ends(struct mini_thread *t, const void *carrier, int awaited)
+{
+    if (t->left_out != CARRIER_ENDS) {
+        _PyInterruptWalk walk = walk_of(t);
+        _PyInterruptCore_CarrierEnds(&t->interrupts, t->carried, carrier,
+                                     awaited ? t->current->carrier : NULL,
+                                     &walk, step_out);
+        scopes_changed(t, _PyInterruptCore_SCOPE_EXIT);
+    }
+}
+
+/* A suspended generator is deallocated. */
+void
+mini_generator_goes(struct mini_thread *t, const void *carrier)
+{
+    _PyInterruptWalk walk = walk_of(t);
+    _PyInterruptCore_CarrierEnds(&t->interrupts, t->carried, carrier, NULL,
+                                 &walk, step_out);
+}
+
+
+/* --- Interrupts --- */
+
+/* A C signal handler. */
+void
+mini_signal(struct mini_thread *t)
+{
+    t->is_tripped = 1;
+    t->eval_breaker |= SIGNALS_BIT;
 }
 
 uintptr_t
@@ -103,22 +462,114 @@ mini_enter_handler(struct mini_thread *t)
     return _PyInterruptCore_EnterHandler(&t->interrupts, t->current);
 }
 
-void
-mini_leave_handler(struct mini_thread *t, uintptr_t handler)
+/* The Python handler that a check point at this place started has ended, and has
+   raised `exc` or NULL.  The rest of the check point follows. */
+int
+mini_leave_handler(struct mini_thread *t, uintptr_t handler, void *exc,
+                   int plain, int place)
 {
-    t->eval_breaker |= _PyInterruptCore_LeaveHandler(&t->interrupts, handler);
+    _PyInterruptState *state = &t->interrupts;
+    t->raised.count = 0;
+    t->eval_breaker |= _PyInterruptCore_LeaveHandler(state, handler);
+    if (exc != NULL) {
+        int wait = must_wait(t, PENDING_BIT, place);
+        if (!wait && _PyInterruptCore_Count(state) == 0) {
+            append(&t->raised, exc);
+            return RAISED;
+        }
+        if (_PyInterruptCore_Push(state, exc, *(void **)exc, plain) != 1) {
+            append(&t->dropped, exc);
+        }
+        if (!wait) {
+            t->eval_breaker |= PENDING_BIT;
+        }
+    }
+    return deliver(t, place);
+}
+
+/* What another thread does. */
+void
+mini_send(struct mini_thread *t, void *exc, int how)
+{
+    if (_PyInterruptCore_Send(&t->interrupts, exc, how) == 1) {
+        t->eval_breaker |= ASYNC_BIT;
+    }
+}
+
+
+/* --- Scopes --- */
+
+int
+mini_enter_scope(struct mini_thread *t, const void *scope, int kind)
+{
+    _PyInterruptWalk walk = walk_of(t);
+    int err = _PyInterruptCore_EnterScope(&t->interrupts, t->carried, scope,
+                                          kind, innermost_generator(t->current),
+                                          &walk, step_out);
+    if (kind == _PyInterruptCore_OPEN) {
+        scopes_changed(t, _PyInterruptCore_SCOPE_ENTER);
+    }
+    return err;
 }
 
 int
-mini_level_inside(int level, int hard)
+mini_leave_scope(struct mini_thread *t, const void *scope)
 {
-    return _PyInterruptLevel_Enter(level, hard);
+    _PyInterruptWalk walk = walk_of(t);
+    int err = _PyInterruptCore_LeaveScope(&t->interrupts, t->carried, scope,
+                                          1, &walk, step_out);
+    if (err == 0) {
+        scopes_changed(t, _PyInterruptCore_SCOPE_EXIT);
+    }
+    return err;
 }
 
-/* Where C puts things, for comparison with Rust. */
+/* `from` is a suspended generator, or NULL for what the running frame entered. */
+int
+mini_hand_over(struct mini_thread *t, const void *from)
+{
+    _PyInterruptWalk walk = walk_of(t);
+    int count = _PyInterruptCore_HandOver(&t->interrupts, t->carried, from,
+                                          UINTPTR_MAX,
+                                          innermost_generator(t->current),
+                                          &walk, step_out);
+    if (count > 0) {
+        scopes_changed(t, _PyInterruptCore_HAND_OVER);
+    }
+    return count;
+}
+
+
+/* --- Where C puts things, for comparison with Rust --- */
+
 const size_t mini_layout[] = {
     sizeof(_PyInterruptState),
     offsetof(_PyInterruptState, waiting),
     offsetof(_PyInterruptState, masker),
     offsetof(_PyInterruptState, thread),
+    offsetof(_PyInterruptState, sent),
+    sizeof(_PyInterruptCarried),
+    offsetof(_PyInterruptCarried, count),
+    offsetof(_PyInterruptCarried, carriers),
+    sizeof(_PyInterruptStep),
+    offsetof(_PyInterruptStep, frame),
+    offsetof(_PyInterruptStep, carrier),
+    offsetof(_PyInterruptStep, level),
+    sizeof(_PyInterruptWalk),
+    offsetof(_PyInterruptWalk, frame),
+    offsetof(_PyInterruptWalk, generator),
+    offsetof(_PyInterruptWalk, stack),
+    sizeof(struct mini_frame),
+    offsetof(struct mini_frame, carrier),
+    offsetof(struct mini_frame, level),
+    sizeof(struct mini_thread),
+    offsetof(struct mini_thread, eval_breaker),
+    offsetof(struct mini_thread, raised),
+    offsetof(struct mini_thread, dropped),
+    /* Constants that Rust writes out. */
+    _PyInterruptLevel_DEPTH_MASK,
+    _PyInterruptLevel_HARD,
+    _PyInterruptLevel_ENTERING,
+    _PyInterruptLevel_SUSPENDING,
+    _PyInterruptState_LOWERS,
 };

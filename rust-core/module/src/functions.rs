@@ -1,0 +1,375 @@
+//! The module's functions.
+
+use std::ffi::{CStr, c_int};
+use std::ptr;
+
+use pyo3_ffi::*;
+
+use crate::Static;
+use crate::interpreter::{self, none, type_error, type_name, value_error};
+
+fn boolean(value: bool) -> *mut PyObject {
+    // SAFETY: the interpreter's own objects.
+    unsafe { interpreter::PyBool_FromLong(value.into()) }
+}
+
+/// Set an exception of this type, with a message that needs no arguments.
+fn fail(exception: *mut PyObject, message: &CStr) -> *mut PyObject {
+    // SAFETY: only called by functions below, in an attached thread.
+    unsafe { PyErr_SetString(exception, message.as_ptr()) };
+    ptr::null_mut()
+}
+
+unsafe extern "C" fn interrupts_masked(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached.
+    boolean(unsafe { interpreter::_PyInterrupts_Masked() } != 0)
+}
+
+unsafe extern "C" fn interrupts_pending(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached.
+    boolean(unsafe { interpreter::_PyInterrupts_Pending() } != 0)
+}
+
+unsafe extern "C" fn next_for_caller(_: *mut PyObject, generator: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached, the object is alive.
+    unsafe { interpreter::_PyInterrupts_NextForCaller(generator) }
+}
+
+unsafe extern "C" fn hand_over(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    let generator = match count {
+        0 => ptr::null_mut(),
+        // SAFETY: there is one.
+        1 => match unsafe { *args } {
+            // SAFETY: the interpreter's own object.
+            generator if generator == unsafe { Py_None() } => ptr::null_mut(),
+            generator => generator,
+        },
+        _ => {
+            return fail(type_error(), c"hand_over() takes a generator, or nothing");
+        }
+    };
+    // SAFETY: the thread is attached, the object is alive.
+    if unsafe { interpreter::_PyInterrupts_HandOver(generator) } < 0 {
+        return ptr::null_mut();
+    }
+    none()
+}
+
+unsafe extern "C" fn enter_and_register(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    if count != 4 {
+        return fail(
+            type_error(),
+            c"enter_and_register() takes __enter__, a context manager, a function that \
+              registers, and __exit__",
+        );
+    }
+    // SAFETY: there are four.
+    let arguments = unsafe { std::slice::from_raw_parts(args, 4) };
+    let &[enter, manager, add_exit, exit] = arguments else {
+        return ptr::null_mut();
+    };
+    // SAFETY: the thread is attached, the objects are alive.
+    unsafe { interpreter::_PyInterrupts_EnterAndRegister(enter, manager, add_exit, exit) }
+}
+
+unsafe extern "C" fn drop_scopes(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached.
+    unsafe { interpreter::_PyInterrupts_DropScopes() };
+    none()
+}
+
+unsafe extern "C" fn start_afresh(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached.
+    unsafe { interpreter::_PyInterrupts_StartAfresh() };
+    none()
+}
+
+unsafe extern "C" fn send(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    if count != 2 {
+        return fail(
+            type_error(),
+            c"send() takes a thread identifier and an exception",
+        );
+    }
+    // SAFETY: there are two.
+    let arguments = unsafe { std::slice::from_raw_parts(args, 2) };
+    let &[ident, exception] = arguments else {
+        return ptr::null_mut();
+    };
+    // SAFETY: a live object.
+    let is_instance = unsafe { PyExceptionInstance_Check(exception) } != 0;
+    // SAFETY: a live object.
+    if !is_instance && unsafe { PyExceptionClass_Check(exception) } == 0 {
+        // SAFETY: a live object.
+        let class = unsafe { type_name(exception) };
+        // SAFETY: the format takes what follows.
+        return unsafe {
+            interpreter::PyErr_Format(
+                type_error(),
+                c"an interrupt must be an instance or subclass of BaseException, not %.200s"
+                    .as_ptr(),
+                class,
+            )
+        };
+    }
+    // SAFETY: a live object.
+    let thread = unsafe { interpreter::PyLong_AsUnsignedLong(ident) };
+    // SAFETY: the thread is attached.
+    if !unsafe { PyErr_Occurred() }.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: the thread is attached, the exception is alive.
+    match unsafe { interpreter::_PyInterrupts_Send(thread, exception) } {
+        1 => boolean(true),
+        0 => boolean(false),
+        _ => ptr::null_mut(),
+    }
+}
+
+/// The names of a list that is spelled the same in C: the index of the one given.
+///
+/// # Safety
+///
+/// The thread is attached, the object is alive.
+unsafe fn index_of(names: &[&CStr], object: *mut PyObject) -> Option<c_int> {
+    // SAFETY: by the contract.
+    if unsafe { PyUnicode_Check(object) } == 0 {
+        return None;
+    }
+    let found = names.iter().position(|name| {
+        // SAFETY: a string, by the test above.
+        unsafe { PyUnicode_CompareWithASCIIString(object, name.as_ptr()) == 0 }
+    });
+    found.and_then(|index| index.try_into().ok())
+}
+
+unsafe extern "C" fn sweep_start(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    if count != 3 {
+        return fail(
+            type_error(),
+            c"sweep_start() takes the number of a check, which checks, and an exception",
+        );
+    }
+    // SAFETY: there are three.
+    let arguments = unsafe { std::slice::from_raw_parts(args, 3) };
+    // SAFETY: a live object.
+    let n = unsafe { PyLong_AsSsize_t(arguments[0]) };
+    // SAFETY: the thread is attached.
+    if !unsafe { PyErr_Occurred() }.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: a live object.
+    let place = unsafe { index_of(&[c"eval", c"signals"], arguments[1]) };
+    let Some(place) = place.filter(|_| n > 0) else {
+        return fail(
+            value_error(),
+            c"checks are counted from 1, and those of 'eval' or of 'signals'",
+        );
+    };
+    // SAFETY: a live object.
+    if unsafe { PyExceptionInstance_Check(arguments[2]) } == 0 {
+        return fail(
+            type_error(),
+            c"sweep_start() takes an instance of an exception",
+        );
+    }
+    // SAFETY: the thread is attached, the exception is alive.
+    unsafe { interpreter::_PyInterrupts_SweepStart(n, place, arguments[2]) };
+    none()
+}
+
+unsafe extern "C" fn sweep_stop(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    let mut delivered: c_int = 0;
+    // SAFETY: the thread is attached.
+    let seen = unsafe { interpreter::_PyInterrupts_SweepStop(&raw mut delivered) };
+    let delivered = boolean(delivered != 0);
+    // SAFETY: the format takes what follows, and the reference to the second.
+    unsafe { Py_BuildValue(c"nN".as_ptr(), seen, delivered) }
+}
+
+/// In the order of the reasons of `_PyInterruptCore_Release()`.
+const REARMS: [&CStr; 9] = [
+    c"leave",
+    c"catch",
+    c"unwind",
+    c"handler",
+    c"throw",
+    c"tool",
+    c"scope-exit",
+    c"scope-enter",
+    c"hand-over",
+];
+
+unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the interpreter's own object.
+    let reason = if name == unsafe { Py_None() } {
+        Some(-1)
+    } else {
+        // SAFETY: a live object.
+        unsafe { index_of(&REARMS, name) }
+    };
+    let Some(reason) = reason else {
+        return fail(
+            value_error(),
+            c"suppress_rearm() takes None, 'leave', 'catch', 'unwind', 'handler', 'throw', \
+              'tool', 'scope-exit', 'scope-enter' or 'hand-over'",
+        );
+    };
+    // SAFETY: a number that the core knows.
+    unsafe { interpreter::_PyInterruptCore_SuppressRelease(reason) };
+    none()
+}
+
+const fn no_arguments(name: &CStr, function: PyCFunction, doc: &CStr) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer {
+            PyCFunction: function,
+        },
+        ml_flags: METH_NOARGS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+const fn one_argument(name: &CStr, function: PyCFunction, doc: &CStr) -> PyMethodDef {
+    PyMethodDef {
+        ml_flags: METH_O,
+        ..no_arguments(name, function, doc)
+    }
+}
+
+const fn arguments(name: &CStr, function: PyCFunctionFast, doc: &CStr) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer {
+            PyCFunctionFast: function,
+        },
+        ml_flags: METH_FASTCALL,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+pub(crate) static METHODS: Static<[PyMethodDef; 12]> = Static::new([
+    no_arguments(
+        c"interrupts_masked",
+        interrupts_masked,
+        c"interrupts_masked($module, /)
+--
+
+Whether an interrupt that arrives now would have to wait.",
+    ),
+    no_arguments(
+        c"interrupts_pending",
+        interrupts_pending,
+        c"interrupts_pending($module, /)
+--
+
+Whether an interrupt waits in the current thread.",
+    ),
+    one_argument(
+        c"next_for_caller",
+        next_for_caller,
+        c"next_for_caller($module, generator, /)
+--
+
+next(), and scopes that the generator is in belong to the caller's caller.",
+    ),
+    arguments(
+        c"hand_over",
+        hand_over,
+        c"hand_over($module, generator=None, /)
+--
+
+Give scopes to the function that called the calling function.
+
+Those that a suspended generator is in, or that the calling function has entered
+itself and not left.",
+    ),
+    arguments(
+        c"enter_and_register",
+        enter_and_register,
+        c"enter_and_register($module, enter, manager, register, exit, /)
+--
+
+Call enter(manager), then register(manager, exit), masked as in a with statement.
+
+Scopes that were entered belong to the caller's caller.  Returns what the first call has returned.",
+    ),
+    no_arguments(
+        c"drop_scopes",
+        drop_scopes,
+        c"drop_scopes($module, /)
+--
+
+Leave all scopes of the current thread, as a worker does between two jobs.",
+    ),
+    no_arguments(
+        c"start_afresh",
+        start_afresh,
+        c"start_afresh($module, /)
+--
+
+Nothing masks what the calling function calls from now on.
+
+Only for a new process that never returns from the calling function.",
+    ),
+    arguments(
+        c"send",
+        send,
+        c"send($module, thread_id, exception, /)
+--
+
+Send an exception, or a class of exceptions, to a thread.
+
+It is raised there when nothing masks.  Returns whether it was sent: False if
+there is no such thread.",
+    ),
+    arguments(
+        c"sweep_start",
+        sweep_start,
+        c"sweep_start($module, n, where, exception, /)
+--
+
+For tests: let an exception arrive at the n-th check from now on.
+
+It arrives as if a signal handler had raised it.  Checks are those of the current
+thread, of the eval loop ('eval') or of PyErr_CheckSignals() ('signals').",
+    ),
+    no_arguments(
+        c"sweep_stop",
+        sweep_stop,
+        c"sweep_stop($module, /)
+--
+
+For tests: end what sweep_start() has started.
+
+Returns how many checks there were, and whether the exception has arrived.",
+    ),
+    one_argument(
+        c"suppress_rearm",
+        suppress_rearm,
+        c"suppress_rearm($module, name, /)
+--
+
+For tests: do not ask again at one kind of occasion, in the whole process.
+
+None ends that.",
+    ),
+    PyMethodDef::zeroed(),
+]);
