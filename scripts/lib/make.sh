@@ -28,14 +28,15 @@ build_rust_core() {
 # The archive that cargo makes holds the Rust standard library too. Linked as
 # it is, its symbols would become part of the interpreter's own and could clash
 # with those of extension modules. So it is linked once into a single object
-# that holds only what the core needs and shows only the core's functions.
+# that holds only what is needed and shows only the core's functions and the
+# module that Python code imports.
 make_core_object() {
-    local archive=$BUILD/cargo/release/libinterrupt_core.a names=$BUILD/interrupt_core.symbols roots
-    CARGO_TARGET_DIR=$BUILD/cargo cargo rustc --release --package rust-core --lib --crate-type staticlib --locked
+    local archive=$BUILD/cargo/release/libinterrupts_module.a names=$BUILD/interrupt_core.symbols roots
+    CARGO_TARGET_DIR=$BUILD/cargo cargo build --release --package interrupts-module --locked
     nm --defined-only --extern-only "$archive" 2>/dev/null |
-        awk '$3 ~ /^_PyInterruptCore_/ { print $3 }' | sort -u >"$names"
+        awk '$3 ~ /^(_PyInterruptCore_|PyInit__interrupts$)/ { print $3 }' | sort -u >"$names"
     if [[ ! -s $names ]]; then
-        echo "error: $archive defines no symbol that starts with _PyInterruptCore_"
+        echo "error: $archive defines none of the symbols that C needs"
         return 1
     fi
     mapfile -t roots < <(sed 's/^/--undefined=/' "$names")
@@ -157,8 +158,9 @@ build_flavour() {
     : >"$OBJ/building"
     run_step "compile $FLAVOUR" "$LOGS/$FLAVOUR-make.log" run_make
     if [[ $STOCK != yes ]]; then
-        # The header of frozen byte code is made by the interpreter it is for.
+        # These headers are made by the interpreter they are for.
         run_step "freeze test code" "$LOGS/$FLAVOUR-frozenmain.log" freeze_test_code
+        run_step "list the modules" "$LOGS/$FLAVOUR-names.log" list_module_names
         run_step "link $FLAVOUR" "$LOGS/$FLAVOUR-make-again.log" run_make
         record_generated
     fi
@@ -241,6 +243,13 @@ run_generators() {
 freeze_test_code() {
     local header=$SRC/Programs/test_frozenmain.h
     "$OBJ/python" "$SRC/Programs/freeze_test_frozenmain.py" "$header.new"
+    install_if_changed "$header.new" "$header"
+}
+
+list_module_names() {
+    local header=$SRC/Python/stdlib_module_names.h
+    # It looks for the object directory in the current one.
+    in_objects ./python "$SRC/Tools/build/generate_stdlib_module_names.py" >"$header.new"
     install_if_changed "$header.new" "$header"
 }
 

@@ -18,8 +18,8 @@
 SERIES_BRANCH=cpython-nit
 
 # Files that CPython keeps in its repository and that our build generates:
-# what "make regen-cases" writes, the identifiers found in the C sources, and
-# frozen byte code. Not part of any commit in build/src, so that a change of
+# what "make regen-cases" writes, the identifiers found in the C sources, frozen
+# byte code, and the names of all modules. Not part of any commit in build/src, so that a change of
 # bytecodes.c reads as that and not as thousands of derived lines.
 GENERATED=(
     Include/internal/pycore_opcode_metadata.h
@@ -38,6 +38,8 @@ GENERATED=(
     Include/internal/pycore_unicodeobject_generated.h
     # Programs/freeze_test_frozenmain.py
     Programs/test_frozenmain.h
+    # Tools/build/generate_stdlib_module_names.py
+    Python/stdlib_module_names.h
 )
 
 # Every choice that a git version or a user's configuration could make
@@ -291,12 +293,7 @@ import_series() {
     local force=${1:-} marker=$SRC/.git/series-importing
     ensure_checkout
     current_series
-    # The generated files are not in the commits; the release's versions stand
-    # in until the build makes ours.
-    local path
-    for path in "${GENERATED[@]}"; do
-        if [[ ! -f $SRC/$path ]]; then cp -p "$STOCK_SRC/$path" "$SRC/$path"; fi
-    done
+    provide_generated
     ensure_identity
     if [[ -f $marker ]]; then
         # A checkout was cut short. What is on disk is part old, part new and
@@ -330,8 +327,20 @@ check_out_series() {
     rm -rf "$SRC/.git/rebase-merge" "$SRC/.git/rebase-apply"
     run_step "import the patches" "$LOGS/import.log" \
         git -C "$SRC" -c advice.detachedHead=false checkout --force -B "$SERIES_BRANCH" "$SERIES_TIP" --
+    # A file that has become a generated one was in the commits before.
+    provide_generated
     record_import
     rm -f "$marker"
+}
+
+# The generated files are not in the commits; the release's versions stand in
+# until the build makes ours.
+provide_generated() {
+    local path
+    configure_checkout "$SRC/.git"
+    for path in "${GENERATED[@]}"; do
+        if [[ ! -f $SRC/$path ]]; then cp -p "$STOCK_SRC/$path" "$SRC/$path"; fi
+    done
 }
 
 record_import() {

@@ -12,12 +12,18 @@
 #include "Python.h"
 #include "pycore_call.h"          // _PyObject_Call()
 #include "pycore_ceval.h"         // _Py_set_eval_breaker_bit()
+#include "pycore_code.h"          // _Py_GetBaseOpcode()
 #include "pycore_frame.h"         // _PyInterpreterFrame
+#include "pycore_genobject.h"     // _PyFrame_GetGenerator()
 #include "pycore_initconfig.h"    // _Py_get_xoption()
+#include "pycore_interp.h"        // PyInterpreterState.interrupts
 #include "pycore_interrupts.h"
+#include "pycore_lock.h"          // _PyMutex_LockFlags()
+#include "pycore_opcode_utils.h"  // RESUME_AFTER_YIELD_FROM
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "pycore_tstate.h"        // _PyThreadStateImpl
+#include "opcode.h"               // NIT
 
 
 static inline _PyInterruptState *
@@ -26,13 +32,109 @@ interrupt_state(PyThreadState *tstate)
     return &((_PyThreadStateImpl *)tstate)->interrupts;
 }
 
-/* A _PyInterruptCore_CallerFunc. */
-static const void *
-caller_of(const void *frame, uint8_t *level)
+/* What generators carry.  With a GIL, whoever runs holds it; without, the lock
+   is held only while the core looks, which calls nothing back but next_step(). */
+static inline _PyInterruptCarried *
+lock_carried(PyInterpreterState *interp)
 {
-    const _PyInterpreterFrame *f = (const _PyInterpreterFrame *)frame;
-    *level = f->interrupt_level;
-    return f->previous;
+#ifdef Py_GIL_DISABLED
+    _PyMutex_LockFlags(&interp->interrupts.mutex, _Py_LOCK_DONT_DETACH);
+#endif
+    return &interp->interrupts.carried;
+}
+
+static inline void
+unlock_carried(PyInterpreterState *interp)
+{
+#ifdef Py_GIL_DISABLED
+    PyMutex_Unlock(&interp->interrupts.mutex);
+#endif
+}
+
+
+/* What runs in a thread, for the core */
+
+/* A generator is known by its exception state: that of the innermost one that
+   runs is at hand, whoever compiled it. */
+static inline const void *
+carrier_of(PyGenObject *gen)
+{
+    return &gen->gi_exc_state;
+}
+
+/* The innermost generator that runs, or NULL. */
+static const void *
+innermost_carrier(PyThreadState *tstate)
+{
+    const _PyErr_StackItem *item = tstate->exc_info;
+    return item == &tstate->exc_state ? NULL : item;
+}
+
+static _PyInterruptWalk
+start_walk(PyThreadState *tstate)
+{
+    /* The first chunk of a stack is never freed before the stack.  Libraries
+       that switch between stacks give each its own. */
+    const _PyStackChunk *chunk = tstate->datastack_chunk;
+    while (chunk != NULL && chunk->previous != NULL) {
+        chunk = chunk->previous;
+    }
+    return (_PyInterruptWalk){
+        .frame = tstate->current_frame,
+        .generator = tstate->exc_info,
+        .stack = chunk != NULL ? (const void *)chunk : (const void *)tstate,
+    };
+}
+
+/* Is `item` among those from `top` on?  The last one is no generator's. */
+static int
+in_chain(const _PyErr_StackItem *top, const _PyErr_StackItem *item)
+{
+    while (top != NULL && top->previous_item != NULL && top != item) {
+        top = top->previous_item;
+    }
+    return top == item;
+}
+
+/* A _PyInterruptCore_StepFunc. */
+static int
+next_step(_PyInterruptWalk *walk, _PyInterruptStep *step)
+{
+    const _PyInterpreterFrame *f = walk->frame;
+    while (f != NULL && f->owner == FRAME_OWNED_BY_CSTACK) {
+        f = f->previous;
+    }
+    walk->frame = f;
+    const _PyErr_StackItem *top = walk->generator;
+    const _PyErr_StackItem *own = NULL;
+    if (f != NULL && f->owner == FRAME_OWNED_BY_GENERATOR) {
+        own = carrier_of(_PyFrame_GetGenerator((_PyInterpreterFrame *)f));
+    }
+    else if (f != NULL) {
+        goto frame;
+    }
+    if (own != NULL && !in_chain(top, own)) {
+        /* It only passes a throw() or close() on. */
+        goto frame;
+    }
+    if (top != own && top != NULL && top->previous_item != NULL) {
+        /* A generator that another compiler made runs inside of this frame. */
+        walk->generator = top->previous_item;
+        *step = (_PyInterruptStep){.carrier = top};
+        return 1;
+    }
+    if (f == NULL) {
+        return 0;
+    }
+    walk->generator = own->previous_item;
+frame:
+    walk->frame = f->previous;
+    *step = (_PyInterruptStep){
+        .frame = f,
+        .carrier = own,
+        .level = f->interrupt_level,
+    };
+    return 1;
 }
 
 
@@ -81,12 +183,19 @@ _PyInterrupts_ClearThread(PyThreadState *tstate)
 }
 
 void
+_PyInterrupts_ClearInterp(PyInterpreterState *interp)
+{
+    _PyInterruptCore_DropCarried(&interp->interrupts.carried);
+}
+
+void
 _PyInterrupts_AfterFork(PyThreadState *tstate)
 {
-    PyObject *exc;
-    while ((exc = _PyInterruptCore_Pop(interrupt_state(tstate), NULL)) != NULL) {
-        Py_DECREF(exc);
-    }
+#ifdef Py_GIL_DISABLED
+    /* A thread that is gone may have held it. */
+    _PyMutex_at_fork_reinit(&tstate->interp->interrupts.mutex);
+#endif
+    _PyInterruptCore_DropWaiting(interrupt_state(tstate), drop_exception);
 }
 
 /* Does an exception carry nothing but its type? */
@@ -172,14 +281,23 @@ add_context(PyObject *exc, PyObject *context)
 int
 _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
 {
-    if (!_PyInterruptCore_MustWait(interrupt_state(tstate), bits, place,
-                                   tstate->current_frame, caller_of))
-    {
-        return 0;
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int answer = _PyInterruptCore_MustWait(interrupt_state(tstate), carried,
+                                           bits, place, &walk, next_step);
+    unlock_carried(tstate->interp);
+    switch (answer) {
+        case _PyInterruptCore_RAISE:
+            return 0;
+        case _PyInterruptCore_WAIT:
+            /* Masked code runs at full speed.  A bit that another thread sets
+               again meanwhile is only asked about once more. */
+            _Py_unset_eval_breaker_bit(tstate, bits);
+            break;
+        default:
+            _Py_set_eval_breaker_bit(tstate, bits);
+            break;
     }
-    /* Masked code runs at full speed.  A bit that another thread sets again
-       meanwhile is only asked about once more. */
-    _Py_unset_eval_breaker_bit(tstate, bits);
     return 1;
 }
 
@@ -233,16 +351,11 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place)
     return _PyInterrupts_Deliver(tstate, place);
 }
 
-int
-_PyInterrupts_Deliver(PyThreadState *tstate, int place)
+/* Raise what handlers raised. */
+static int
+deliver_raised(PyThreadState *tstate, int place)
 {
     _PyInterruptState *state = interrupt_state(tstate);
-    if (!_Py_eval_breaker_bit_is_set(tstate, _PY_INTERRUPTS_PENDING_BIT)
-        && !(place == _PyInterruptCore_BLOCKED
-             && _PyInterruptState_Waits(state)))
-    {
-        return 0;
-    }
     _Py_unset_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     if (_PyInterruptCore_Count(state) == 0
         || _PyInterrupts_MustWait(tstate, _PY_INTERRUPTS_PENDING_BIT, place))
@@ -270,16 +383,318 @@ _PyInterrupts_Deliver(PyThreadState *tstate, int place)
     return -1;
 }
 
-void
-_PyInterrupts_Release(PyThreadState *tstate)
+/* A check of this kind.  While a test sweeps through them, the bit that brings
+   them here stays up until the exception has arrived. */
+static int
+deliver_and_count(PyThreadState *tstate, int place, int where)
 {
-    rearm(tstate, _PyInterruptCore_Release(interrupt_state(tstate)));
+    _PyInterruptState *state = interrupt_state(tstate);
+    if (!_PyInterruptCore_Sweeping(state)) {
+        return deliver_raised(tstate, place);
+    }
+    PyObject *exc = _PyInterruptCore_SweepCheck(state, where);
+    if (exc != NULL
+        && _PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) < 0)
+    {
+        _PyErr_SetRaisedException(tstate, exc);
+        return -1;
+    }
+    int err = deliver_raised(tstate, place);
+    if (_PyInterruptCore_Sweeping(state)) {
+        _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    }
+    return err;
+}
+
+int
+_PyInterrupts_Deliver(PyThreadState *tstate, int place)
+{
+    if (!_Py_eval_breaker_bit_is_set(tstate, _PY_INTERRUPTS_PENDING_BIT)
+        && !(place == _PyInterruptCore_BLOCKED
+             && _PyInterrupts_Waits(tstate)))
+    {
+        return 0;
+    }
+    return deliver_and_count(tstate, place, _PyInterruptCore_IN_CHECK_SIGNALS);
+}
+
+int
+_PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate)
+{
+    return deliver_and_count(tstate, _PyInterruptCore_RUNNING,
+                             _PyInterruptCore_IN_EVAL_LOOP);
+}
+
+
+/* What other threads send */
+
+static int
+send_to(PyInterpreterState *interp, unsigned long thread_id, PyObject *exc,
+        int how)
+{
+    _PyRuntimeState *runtime = interp->runtime;
+    int sent = 0;
+    /* The lock keeps the thread state alive, and its list of what was sent. */
+    HEAD_LOCK(runtime);
+    PyThreadState *tstate = interp->threads.head;
+    for (; tstate != NULL && sent == 0; tstate = tstate->next) {
+        if (tstate->thread_id == thread_id) {
+            sent = _PyInterruptCore_Send(interrupt_state(tstate),
+                                         Py_XNewRef(exc), how);
+            if (sent == 1) {
+                _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+            }
+            else {
+                /* Ours is not the last one: the caller has it. */
+                Py_XDECREF(exc);
+            }
+        }
+    }
+    HEAD_UNLOCK(runtime);
+    return sent;
+}
+
+int
+_PyInterrupts_Send(unsigned long thread_id, PyObject *exc)
+{
+    int how = (PyExceptionInstance_Check(exc) ? _PyInterruptCore_INSTANCE
+               : _PyInterruptCore_CLASS);
+    int sent = send_to(_PyInterpreterState_GET(), thread_id, exc, how);
+    if (sent < 0) {
+        PyErr_NoMemory();
+    }
+    return sent;
+}
+
+int
+_PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc)
+{
+    /* There is no way to say that there was no memory. */
+    return send_to(_PyInterpreterState_GET(), thread_id, exc,
+                   _PyInterruptCore_REPLACING) == 1;
+}
+
+/* A class becomes an instance in the thread that it is raised in.  What its
+   constructor raises takes its place.  Steals a reference, returns a new one. */
+static PyObject *
+make_instance(PyThreadState *tstate, PyObject *exc)
+{
+    if (PyExceptionInstance_Check(exc)) {
+        return exc;
+    }
+    _PyInterruptState *state = interrupt_state(tstate);
+    uintptr_t scope = _PyInterruptCore_EnterHandler(state,
+                                                    tstate->current_frame);
+    _PyErr_SetNone(tstate, exc);
+    Py_DECREF(exc);
+    rearm(tstate, _PyInterruptCore_LeaveHandler(state, scope));
+    PyObject *instance = _PyErr_GetRaisedException(tstate);
+    /* Of several, only what is raised in the end has a context. */
+    forget_context(tstate, instance);
+    return instance;
+}
+
+/* A new reference, or NULL.  See _PyInterruptCore_PopSent(). */
+static PyObject *
+pop_sent(_PyInterruptState *state, int joining)
+{
+    uintptr_t equal = 0;
+    PyObject *exc = _PyInterruptCore_PopSent(state, joining, &equal);
+    while (equal-- > 0) {
+        /* Not the last reference. */
+        Py_DECREF(exc);
+    }
+    return exc;
+}
+
+/* Put several exceptions into one: a group, or a SystemExit that has the others
+   as its context.  Steals the list, returns a new reference. */
+static PyObject *
+join_exceptions(PyThreadState *tstate, PyObject *list)
+{
+    PyObject *exits = NULL;
+    Py_ssize_t size = PyList_GET_SIZE(list);
+    Py_ssize_t kept = 0;
+    for (Py_ssize_t i = 0; i < size; i++) {
+        PyObject *exc = PyList_GET_ITEM(list, i);
+        if (PyErr_GivenExceptionMatches(exc, PyExc_SystemExit)) {
+            /* The first one wins. */
+            if (exits == NULL) {
+                exits = Py_NewRef(exc);
+            }
+            else {
+                add_context(exits, exc);
+            }
+        }
+        else {
+            PyList_SET_ITEM(list, i, PyList_GET_ITEM(list, kept));
+            PyList_SET_ITEM(list, kept, exc);
+            kept++;
+        }
+    }
+    PyObject *joined = NULL;
+    if (kept == 1) {
+        joined = Py_NewRef(PyList_GET_ITEM(list, 0));
+    }
+    else if (kept > 1) {
+        PyObject *group = PyList_GetSlice(list, 0, kept);
+        if (group != NULL) {
+            joined = PyObject_CallFunction(PyExc_BaseExceptionGroup, "sN",
+                                           "several interrupts", group);
+        }
+        if (joined == NULL) {
+            /* None of them may be lost. */
+            joined = _PyErr_GetRaisedException(tstate);
+            for (Py_ssize_t i = kept; i-- > 0; ) {
+                add_context(joined, PyList_GET_ITEM(list, i));
+            }
+        }
+    }
+    Py_DECREF(list);
+    if (exits == NULL) {
+        return joined;
+    }
+    if (joined != NULL) {
+        add_context(exits, joined);
+        Py_DECREF(joined);
+    }
+    return exits;
+}
+
+/* Take what is raised together.  Returns a new reference. */
+static PyObject *
+take_sent(PyThreadState *tstate)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    PyObject *first = pop_sent(state, 0);
+    PyObject *next = pop_sent(state, 1);
+    if (next == NULL) {
+        return make_instance(tstate, first);
+    }
+    PyObject *list = PyList_New(0);
+    PyObject *exc = first;
+    /* Taken before the first constructor runs: those sent after that are
+       others. */
+    while (list != NULL && exc != NULL) {
+        if (PyList_Append(list, exc) < 0) {
+            Py_CLEAR(list);
+            break;
+        }
+        Py_DECREF(exc);
+        exc = next;
+        next = next == NULL ? NULL : pop_sent(state, 1);
+    }
+    if (list == NULL) {
+        Py_XDECREF(next);
+        Py_DECREF(exc);
+        return _PyErr_GetRaisedException(tstate);
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+        PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
+        PyList_SetItem(list, i, make_instance(tstate, item));
+    }
+    return join_exceptions(tstate, list);
+}
+
+int
+_PyInterrupts_DeliverSent(PyThreadState *tstate)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    /* In this order: what is sent from here on sets the bit again. */
+    _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+    _PyInterruptCore_Collect(state, drop_exception);
+    if (_PyInterruptCore_CountSent(state) == 0) {
+        return 0;
+    }
+    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT,
+                               _PyInterruptCore_RUNNING))
+    {
+        _PyInterruptCore_HoldBack(state);
+        return 0;
+    }
+    PyObject *exc = take_sent(tstate);
+    if (_PyInterruptCore_CountSent(state) != 0) {
+        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+    }
+    PyObject *handled = handled_exception(tstate);
+    if (handled != NULL) {
+        add_context(exc, handled);
+    }
+    _PyErr_SetRaisedException(tstate, exc);
+    return -1;
+}
+
+
+/* Asking again */
+
+/* The bits of what waits and is still up in the eval breaker. */
+static uintptr_t
+bits_up(PyThreadState *tstate)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    uintptr_t up = 0;
+    if (_PyInterruptCore_Count(state) != 0) {
+        up |= _PY_INTERRUPTS_PENDING_BIT;
+    }
+    if (_PyInterruptCore_CountSent(state) != 0) {
+        up |= _PY_ASYNC_EXCEPTION_BIT;
+    }
+    return up;
+}
+
+void
+_PyInterrupts_Release(PyThreadState *tstate, int reason)
+{
+    rearm(tstate,
+          _PyInterruptCore_Release(interrupt_state(tstate), reason, 0));
+}
+
+static void
+scopes_changed(PyThreadState *tstate, int reason)
+{
+    uintptr_t up = bits_up(tstate);
+    if (up != 0 || _PyInterrupts_Waits(tstate)) {
+        rearm(tstate, _PyInterruptCore_Release(interrupt_state(tstate),
+                                               reason, up));
+    }
+}
+
+static void
+set_floor(PyThreadState *tstate, _PyInterpreterFrame *frame, int level)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    if (state->waiting & _PyInterruptState_LOWERS) {
+        _PyInterruptCarried *carried = lock_carried(tstate->interp);
+        _PyInterruptCore_SetFloor(state, carried, frame, level);
+        unlock_carried(tstate->interp);
+    }
+}
+
+void
+_PyInterrupts_ReleaseInHandler(PyThreadState *tstate,
+                               _PyInterpreterFrame *frame, int handler)
+{
+    PyCodeObject *code = _PyFrame_GetCode(frame);
+    int level = frame->interrupt_level;
+    if (_Py_GetBaseOpcode(code, handler) == NIT) {
+        level = _PyCode_CODE(code)[handler].op.arg;
+    }
+    set_floor(tstate, frame, level);
+    _PyInterrupts_Release(tstate, _PyInterruptCore_CATCH);
+}
+
+void
+_PyInterrupts_ReleaseUnwound(PyThreadState *tstate, _PyInterpreterFrame *frame)
+{
+    set_floor(tstate, frame, _PyInterruptLevel_OPEN);
+    _PyInterrupts_Release(tstate, _PyInterruptCore_UNWIND);
 }
 
 int
 _PyInterrupts_TryInterrupts(PyThreadState *tstate, _PyInterpreterFrame *frame,
                             int oparg)
 {
+    set_floor(tstate, frame, _PyInterruptLevel_InForce(oparg));
     uintptr_t bits = _PyInterruptCore_Leave(interrupt_state(tstate), frame);
     if (rearm(tstate, bits) == 0 || (oparg & _PyInterruptLevel_SUSPENDING)) {
         return 0;
@@ -293,4 +708,287 @@ _PyInterrupts_SetLevel(_PyInterpreterFrame *frame, int level)
     /* What waits is asked about when the trace function that made the jump
        returns; until then the frame has not moved. */
     frame->interrupt_level = (uint8_t)level;
+    set_floor(_PyThreadState_GET(), frame, level);
+}
+
+
+/* Scopes */
+
+int
+_PyInterrupts_EnterScope(uintptr_t scope, int kind)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int err = _PyInterruptCore_EnterScope(interrupt_state(tstate), carried,
+                                          (const void *)scope, kind,
+                                          innermost_carrier(tstate),
+                                          &walk, next_step);
+    unlock_carried(tstate->interp);
+    if (err < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (kind == _PyInterruptCore_OPEN) {
+        scopes_changed(tstate, _PyInterruptCore_SCOPE_ENTER);
+    }
+    return 0;
+}
+
+int
+_PyInterrupts_LeaveScope(uintptr_t scope, int shared)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int err = _PyInterruptCore_LeaveScope(interrupt_state(tstate), carried,
+                                          (const void *)scope, shared,
+                                          &walk, next_step);
+    unlock_carried(tstate->interp);
+    if (err == 0) {
+        scopes_changed(tstate, _PyInterruptCore_SCOPE_EXIT);
+    }
+    return err;
+}
+
+/* The identity of what may be a generator, or NULL. */
+static const void *
+carrier_of_object(PyObject *obj)
+{
+    if (PyGen_CheckExact(obj) || PyCoro_CheckExact(obj)
+        || PyAsyncGen_CheckExact(obj))
+    {
+        return carrier_of((PyGenObject *)obj);
+    }
+    return NULL;
+}
+
+static int
+hand_over(PyThreadState *tstate, const void *from, uintptr_t mark)
+{
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int count = _PyInterruptCore_HandOver(interrupt_state(tstate), carried,
+                                          from, mark,
+                                          innermost_carrier(tstate),
+                                          &walk, next_step);
+    unlock_carried(tstate->interp);
+    if (count < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (count > 0) {
+        scopes_changed(tstate, _PyInterruptCore_HAND_OVER);
+    }
+    return 0;
+}
+
+int
+_PyInterrupts_HandOver(PyObject *generator)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    const void *from = NULL;
+    if (generator != NULL) {
+        from = carrier_of_object(generator);
+        if (from == NULL || !_PyInterrupts_AnyCarried(tstate->interp)) {
+            return 0;
+        }
+    }
+    return hand_over(tstate, from, UINTPTR_MAX);
+}
+
+PyObject *
+_PyInterrupts_NextForCaller(PyObject *generator)
+{
+    if (!PyIter_Check(generator)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "'%.200s' object is not an iterator",
+                            Py_TYPE(generator)->tp_name);
+    }
+    PyObject *item = (*Py_TYPE(generator)->tp_iternext)(generator);
+    if (item == NULL) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetNone(PyExc_StopIteration);
+        }
+        return NULL;
+    }
+    if (_PyInterrupts_HandOver(generator) < 0) {
+        Py_DECREF(item);
+        return NULL;
+    }
+    return item;
+}
+
+PyObject *
+_PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
+                               PyObject *add_exit, PyObject *exit)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptState *state = interrupt_state(tstate);
+    uintptr_t mark = _PyInterruptCore_Mark();
+    uintptr_t mask = _PyInterruptCore_EnterHandler(state,
+                                                   tstate->current_frame);
+    PyObject *result = PyObject_CallOneArg(enter, manager);
+    if (result != NULL) {
+        PyObject *none = PyObject_CallFunctionObjArgs(add_exit, manager,
+                                                      exit, NULL);
+        if (none == NULL) {
+            Py_CLEAR(result);
+        }
+        Py_XDECREF(none);
+    }
+    rearm(tstate, _PyInterruptCore_LeaveHandler(state, mask));
+    if (result != NULL && hand_over(tstate, NULL, mark) < 0) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+void
+_PyInterrupts_DropScopes(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCore_DropScopes(interrupt_state(tstate), walk.stack);
+    scopes_changed(tstate, _PyInterruptCore_SCOPE_EXIT);
+}
+
+void
+_PyInterrupts_StartAfresh(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptStep step = {0};
+    while (next_step(&walk, &step) && step.frame == NULL) {
+    }
+    _PyInterruptCore_StartAfresh(interrupt_state(tstate), step.frame);
+    scopes_changed(tstate, _PyInterruptCore_SCOPE_EXIT);
+}
+
+int
+_PyInterrupts_AnyCarried(PyInterpreterState *interp)
+{
+    return _Py_atomic_load_uintptr_relaxed(
+                &interp->interrupts.carried.count) != 0;
+}
+
+/* The generator that awaits, or yields from, what `frame` calls; or NULL. */
+static const void *
+carrier_awaiting(_PyInterpreterFrame *frame)
+{
+    while (frame != NULL && frame->owner == FRAME_OWNED_BY_CSTACK) {
+        frame = frame->previous;
+    }
+    if (frame == NULL || frame->owner != FRAME_OWNED_BY_GENERATOR) {
+        return NULL;
+    }
+    PyCodeObject *code = _PyFrame_GetCode(frame);
+    int index = (int)(frame->instr_ptr - _PyCode_CODE(code));
+    int opcode = _Py_GetBaseOpcode(code, index);
+    /* RESUME: it is suspended there, and throw() is passed on. */
+    if (opcode == SEND
+        || (opcode == RESUME
+            && (frame->instr_ptr->op.arg & RESUME_OPARG_LOCATION_MASK)
+                >= RESUME_AFTER_YIELD_FROM))
+    {
+        return carrier_of(_PyFrame_GetGenerator(frame));
+    }
+    return NULL;
+}
+
+void
+_PyInterrupts_GeneratorEnds(PyThreadState *tstate, PyGenObject *gen,
+                            _PyInterpreterFrame *previous)
+{
+    const void *to = NULL;
+    if (!_PyErr_Occurred(tstate) && !PyAsyncGen_CheckExact(gen)) {
+        to = carrier_awaiting(previous);
+    }
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    _PyInterruptCore_CarrierEnds(interrupt_state(tstate), carried,
+                                 carrier_of(gen), to, &walk, next_step);
+    unlock_carried(tstate->interp);
+    scopes_changed(tstate, _PyInterruptCore_SCOPE_EXIT);
+}
+
+void
+_PyInterrupts_GeneratorIsGone(PyGenObject *gen)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    _PyInterruptCore_CarrierEnds(interrupt_state(tstate), carried,
+                                 carrier_of(gen), NULL, &walk, next_step);
+    unlock_carried(tstate->interp);
+}
+
+int
+_PyInterrupts_LinkFrame(PyThreadState *tstate, PyGenObject *gen)
+{
+    _PyInterpreterFrame *frame = (_PyInterpreterFrame *)gen->gi_iframe;
+    if (frame->interrupt_level == _PyInterruptLevel_OPEN
+        && !_PyInterrupts_AnyCarried(tstate->interp))
+    {
+        return 0;
+    }
+    frame->previous = tstate->current_frame;
+    tstate->current_frame = frame;
+    return 1;
+}
+
+void
+_PyInterrupts_UnlinkFrame(PyThreadState *tstate, PyGenObject *gen, int linked)
+{
+    if (linked) {
+        _PyInterpreterFrame *frame = (_PyInterpreterFrame *)gen->gi_iframe;
+        tstate->current_frame = frame->previous;
+        frame->previous = NULL;
+        /* It is suspended again, without having run the TIT that releases what
+           waited for it. */
+        _PyInterrupts_AskAgain(tstate, _PyInterruptCore_THROW);
+    }
+}
+
+
+/* Questions, and switches for tests */
+
+int
+_PyInterrupts_Masked(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int masked = _PyInterruptCore_IsMasked(interrupt_state(tstate), carried,
+                                           &walk, next_step);
+    unlock_carried(tstate->interp);
+    return masked;
+}
+
+int
+_PyInterrupts_Pending(void)
+{
+    return bits_up(_PyThreadState_GET()) != 0;
+}
+
+void
+_PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    int delivered;
+    _PyInterrupts_SweepStop(&delivered);
+    _PyInterruptCore_SweepStart(interrupt_state(tstate), (uintptr_t)n, where,
+                                Py_NewRef(exc));
+    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+}
+
+Py_ssize_t
+_PyInterrupts_SweepStop(int *delivered)
+{
+    void *exc;
+    uintptr_t seen = _PyInterruptCore_SweepStop(
+                        interrupt_state(_PyThreadState_GET()), &exc);
+    *delivered = exc == NULL;
+    Py_XDECREF((PyObject *)exc);
+    return (Py_ssize_t)seen;
 }

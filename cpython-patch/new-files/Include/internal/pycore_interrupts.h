@@ -24,8 +24,11 @@ struct _PyInterpreterFrame;
    off for the process. */
 extern PyStatus _PyInterrupts_Init(const PyConfig *config);
 
-/* Drop what waits in a thread that ends. */
+/* Drop what waits in a thread that ends; nothing can be sent to it any more. */
 extern void _PyInterrupts_ClearThread(PyThreadState *tstate);
+
+/* Drop what generators carried in an interpreter that ends. */
+extern void _PyInterrupts_ClearInterp(PyInterpreterState *interp);
 
 /* In the child of a fork nothing waits: it was sent to the parent. */
 extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
@@ -70,18 +73,52 @@ _PyInterrupts_BeforeBlocking(PyThreadState *tstate)
             ? _PyInterrupts_Deliver(tstate, _PyInterruptCore_BLOCKED) : 0);
 }
 
-/* Put what waits back into the eval breaker: the next check point asks again,
-   with the levels of then. */
-extern void _PyInterrupts_Release(PyThreadState *tstate);
+/* The same at a check point of the eval loop: tests count those. */
+extern int _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate);
 
-/* To be called where levels change without a TIT: a frame is unwound, catches
-   an exception, or suspends without running its own code; or where Python code
-   has run between a TIT and what the TIT was for. */
+/* Raise what other threads have sent, if it may be raised here.  Only the eval
+   loop asks.  Return -1 if an exception was set, otherwise 0. */
+extern int _PyInterrupts_DeliverSent(PyThreadState *tstate);
+
+/* Put what waits back into the eval breaker: the next check point asks again,
+   with the levels of then.  `reason` is one of _PyInterruptCore_CATCH and so
+   on. */
+extern void _PyInterrupts_Release(PyThreadState *tstate, int reason);
+
+/* To be called where levels change without a TIT: a frame suspends without
+   running its own code; or where Python code has run between a TIT and what
+   the TIT was for. */
 static inline void
-_PyInterrupts_AskAgain(PyThreadState *tstate)
+_PyInterrupts_AskAgain(PyThreadState *tstate, int reason)
 {
     if (_PyInterrupts_Waits(tstate)) {
-        _PyInterrupts_Release(tstate);
+        _PyInterrupts_Release(tstate, reason);
+    }
+}
+
+extern void _PyInterrupts_ReleaseInHandler(PyThreadState *tstate,
+                                           struct _PyInterpreterFrame *frame,
+                                           int handler);
+extern void _PyInterrupts_ReleaseUnwound(PyThreadState *tstate,
+                                         struct _PyInterpreterFrame *frame);
+
+/* `frame` catches an exception; its handler starts at the code unit `handler`.
+   The handler's NIT has not been executed yet. */
+static inline void
+_PyInterrupts_Caught(PyThreadState *tstate, struct _PyInterpreterFrame *frame,
+                     int handler)
+{
+    if (_PyInterrupts_Waits(tstate)) {
+        _PyInterrupts_ReleaseInHandler(tstate, frame, handler);
+    }
+}
+
+/* An exception leaves `frame`. */
+static inline void
+_PyInterrupts_Unwound(PyThreadState *tstate, struct _PyInterpreterFrame *frame)
+{
+    if (_PyInterrupts_Waits(tstate)) {
+        _PyInterrupts_ReleaseUnwound(tstate, frame);
     }
 }
 
@@ -99,6 +136,81 @@ extern int _PyInterrupts_LevelAt(PyCodeObject *code, int target);
 /* A debugger has moved `frame` to an instruction of this level. */
 extern void _PyInterrupts_SetLevel(struct _PyInterpreterFrame *frame,
                                    int level);
+
+
+/* --- Scopes -------------------------------------------------------------- */
+
+/* The frame of a generator has ended.  If it has returned, scopes that it has
+   not left are those of the one that awaits it or yields from it. */
+extern void _PyInterrupts_GeneratorEnds(PyThreadState *tstate,
+                                        PyGenObject *gen,
+                                        struct _PyInterpreterFrame *previous);
+
+/* It is gone: another one may get its address. */
+extern void _PyInterrupts_GeneratorIsGone(PyGenObject *gen);
+
+/* Do generators of this interpreter carry scopes? */
+extern int _PyInterrupts_AnyCarried(PyInterpreterState *interp);
+
+/* The frame of a generator that waits for another object, which is about to be
+   thrown into or closed, and runs no code itself.  If the frame masks, put it on
+   the stack, so that what runs there is masked; the generator counts as running.
+   Return whether that was done, for _PyInterrupts_UnlinkFrame(). */
+extern int _PyInterrupts_LinkFrame(PyThreadState *tstate, PyGenObject *gen);
+extern void _PyInterrupts_UnlinkFrame(PyThreadState *tstate, PyGenObject *gen,
+                                      int linked);
+
+
+/* --- What the module _interrupts calls (rust-core/module) ------------------ */
+
+/* Enter the scope with this number; `kind` is _PyInterruptCore_OPEN or a
+   neighbour.  Return -1 with MemoryError set, otherwise 0. */
+extern int _PyInterrupts_EnterScope(uintptr_t scope, int kind);
+
+/* Leave it.  Return -1 with no exception set if it has not been entered in the
+   code that runs now.  `shared`: everybody uses this object. */
+extern int _PyInterrupts_LeaveScope(uintptr_t scope, int shared);
+
+/* Give the scopes that a suspended generator carries, or with NULL those the
+   calling function has entered itself, to the caller of the calling function.
+   Return -1 with an exception set, otherwise 0. */
+extern int _PyInterrupts_HandOver(PyObject *generator);
+
+/* The same together with next().  Return a new reference, or NULL with an
+   exception set. */
+extern PyObject *_PyInterrupts_NextForCaller(PyObject *generator);
+
+/* Call enter(manager), then register(manager, exit), masked softly as a with
+   statement is while it enters; hand over scopes that were entered.  Return a
+   new reference to what the first one returned, or NULL with an exception
+   set. */
+extern PyObject *_PyInterrupts_EnterAndRegister(PyObject *enter,
+                                                PyObject *manager,
+                                                PyObject *add_exit,
+                                                PyObject *exit);
+
+/* Leave all scopes of this stack. */
+extern void _PyInterrupts_DropScopes(void);
+
+/* Nothing masks what the calling function calls from now on. */
+extern void _PyInterrupts_StartAfresh(void);
+
+/* Would an interrupt that arrives now have to wait?  Does one? */
+extern int _PyInterrupts_Masked(void);
+extern int _PyInterrupts_Pending(void);
+
+/* Send an exception or a class to a thread of this interpreter.  Return 1, 0 if
+   there is no such thread, -1 with MemoryError set. */
+extern int _PyInterrupts_Send(unsigned long thread_id, PyObject *exc);
+
+/* PyThreadState_SetAsyncExc(). */
+extern int _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc);
+
+/* For tests: let `exc` arrive at the n-th check of a kind
+   (_PyInterruptCore_IN_EVAL_LOOP or its neighbour) from now on.  Stop: return
+   how many there were, and whether it has arrived. */
+extern void _PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc);
+extern Py_ssize_t _PyInterrupts_SweepStop(int *delivered);
 
 #ifdef __cplusplus
 }
