@@ -3650,7 +3650,7 @@ class OpcodeTests(unittest.TestCase):
 
     def test_pyc_files_are_told_apart(self):
         self.assertEqual(importlib.util.MAGIC_NUMBER,
-                         (3590).to_bytes(2, 'little') + b'\r\n')
+                         (3591).to_bytes(2, 'little') + b'\r\n')
         self.assertEqual(sys.implementation.cache_tag, 'cpython-313-nit')
         self.assertEqual(
             os.path.basename(importlib.util.cache_from_source('module.py')),
@@ -3680,7 +3680,7 @@ class OpcodeTests(unittest.TestCase):
             'try:\n  pass\nfinally:\n  with a:\n    pass')
         self.assertEqual(levels[:3], [
             'NIT 33 (depth 1, hard)',
-            'NIT 34 (depth 2, hard)',
+            'NIT 162 (depth 2, soft inside hard)',
             'TIT 33 (depth 1, hard)',
         ])
 

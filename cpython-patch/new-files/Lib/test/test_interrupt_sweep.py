@@ -1,0 +1,3102 @@
+"""Interrupted at each check point, constructs leave nothing broken.
+
+test.support.interrupt_sweep cuts a function at one check point after the
+other.  Here this is done to a table of constructs.  With masks on, none of
+them may leave anything broken but for what KNOWN_OPEN lists; with masks off,
+those that are marked `breaks` have to, or the table would show nothing.
+
+That mistakes in the masks are found is shown by making them: every kind of NIT
+and TIT is taken out of the bytecode of a function in turn, and every place
+where the interpreter asks again about what waits is switched off in turn.
+
+The promises are written down in InternalDocs/interrupt_masking.md.
+"""
+
+import _imp
+import _interrupts
+import _thread
+import asyncio
+import collections
+import concurrent.futures
+import contextlib
+import decimal
+import dis
+import functools
+import gc
+import io
+import itertools
+import json
+import logging
+import operator
+import os
+import py_compile
+import queue
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import types
+import unittest
+import unittest.mock
+import warnings
+import weakref
+
+from test import support
+from test.support import (
+    interrupt_sweep, os_helper, script_helper, threading_helper)
+from test.support.interrupt_sweep import (
+    KINDS, Interrupt, SweepError, drain, masking_instructions, suppressing,
+    sweep)
+
+if not hasattr(signal, 'SIGUSR1'):
+    raise unittest.SkipTest('needs SIGUSR1')
+
+
+class Failure(Exception):
+    """What the code under test raises by itself."""
+
+
+def step():
+    """A step of setting up or cleaning up; the call is a check point."""
+
+
+def work():
+    """The body of a construct: a call, so that it can be interrupted."""
+
+
+# Runs an iterator to its end without a check point of its own.  A loop that
+# drives a coroutine can itself be interrupted, and then has to close it.
+exhaust = functools.partial(collections.deque, maxlen=0)
+
+
+# The table.
+
+class Construct:
+    """A construct: its state, what is interrupted, what must not be left."""
+
+    name = None
+    # Is something left broken with masks off?
+    breaks = True
+    # Its work() can be interrupted; False if it has none, or masks it.
+    is_open = True
+    # What run() may raise by itself.
+    errors = ()
+
+    def run(self):
+        raise NotImplementedError
+
+    def is_broken(self):
+        raise NotImplementedError
+
+    def is_broken_by(self, run):
+        return self.is_broken()
+
+    def close(self):
+        pass
+
+
+CONSTRUCTS = {}
+
+
+def construct(name, **attributes):
+    """Put a class into the table."""
+    def register(cls):
+        assert name not in CONSTRUCTS, name
+        cls.name = name
+        for key, value in attributes.items():
+            assert hasattr(cls, key), key
+            setattr(cls, key, value)
+        CONSTRUCTS[name] = cls
+        return cls
+    return register
+
+
+# Constructs that leave something broken although masks are on, and why.
+KNOWN_OPEN = {
+    'threading.Condition.wait':
+        'wait() gives the lock back before the `try` that takes it again, and '
+        'its waiter stays in the list',
+    'queue.Queue.put':
+        'put() counts the item as unfinished after it has put it in',
+    'queue.Queue.get':
+        'get() has taken the item out when it notifies, and loses it',
+    'generator that is dropped':
+        'what is raised while a generator is finalized is unraisable',
+    'tempfile.TemporaryDirectory':
+        'the directory exists before there is an object that removes it',
+    'tempfile.NamedTemporaryFile':
+        'the file is open before there is an object that closes it, and that '
+        'object may be half made',
+    'import of a submodule':
+        'the module is complete before it is an attribute of its package',
+}
+
+
+# Locks.
+
+class LockClass:
+    """A lock that knows its owner, as many libraries write it."""
+
+    def __init__(self):
+        self.inner = threading.Lock()
+        self.owner = None
+
+    def __enter__(self):
+        self.inner.acquire()
+        self.owner = threading.get_ident()
+        return self
+
+    def __exit__(self, *exc_info):
+        self.owner = None
+        self.inner.release()
+
+    def is_held(self):
+        return self.inner.locked() or self.owner is not None
+
+
+@construct('lock class in Python')
+class _(Construct):
+    def __init__(self):
+        self.lock = LockClass()
+
+    def run(self):
+        with self.lock:
+            work()
+
+    def is_broken(self):
+        return self.lock.is_held()
+
+
+@construct('_thread.lock', breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def run(self):
+        with self.lock:
+            work()
+
+    def is_broken(self):
+        return self.lock.locked()
+
+
+@construct('_thread.RLock', breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.lock = threading.RLock()
+
+    def run(self):
+        with self.lock:
+            with self.lock:
+                work()
+
+    def is_broken(self):
+        return self.lock._is_owned()
+
+
+@construct('threading._PyRLock')
+class _(Construct):
+    def __init__(self):
+        self.lock = threading._PyRLock()
+
+    def run(self):
+        with self.lock:
+            with self.lock:
+                work()
+
+    def is_broken(self):
+        return self.lock._count != 0 or self.lock._block.locked()
+
+
+# Private names in the next ones: what holds its inner lock for ever would
+# block in every public method.
+
+@construct('threading.Semaphore')
+class _(Construct):
+    def __init__(self):
+        self.semaphore = threading.Semaphore(1)
+
+    def run(self):
+        with self.semaphore:
+            work()
+
+    def is_broken(self):
+        return (self.semaphore._value != 1
+                or self.semaphore._cond._lock.locked())
+
+
+@construct('threading.BoundedSemaphore')
+class _(Construct):
+    def __init__(self):
+        self.semaphore = threading.BoundedSemaphore(1)
+
+    def run(self):
+        with self.semaphore:
+            work()
+
+    def is_broken(self):
+        return (self.semaphore._value != 1
+                or self.semaphore._cond._lock.locked())
+
+
+@construct('threading.Condition', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.condition = threading.Condition()
+
+    def run(self):
+        with self.condition:
+            self.condition.notify()
+
+    def is_broken(self):
+        return self.condition._lock._is_owned()
+
+
+@construct('threading.Condition.wait', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.condition = threading.Condition()
+
+    def run(self):
+        with self.condition:
+            self.condition.wait(0)
+
+    def is_broken(self):
+        return (self.condition._lock._is_owned()
+                or len(self.condition._waiters) > 0)
+
+    def is_broken_by(self, run):
+        # If wait() ends without the lock, leaving `with` raises.
+        return self.is_broken() or isinstance(run.error, RuntimeError)
+
+    errors = RuntimeError
+
+
+@construct('threading.Event', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.event = threading.Event()
+
+    def run(self):
+        self.event.set()
+        self.event.wait()
+        self.event.clear()
+
+    def is_broken(self):
+        return self.event._cond._lock.locked()
+
+
+@construct('threading.Barrier', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.barrier = threading.Barrier(1)
+
+    def run(self):
+        self.barrier.wait()
+
+    def is_broken(self):
+        return self.barrier._count != 0 or self.barrier._cond._lock.locked()
+
+
+@construct('asyncio.Lock')
+class _(Construct):
+    def __init__(self):
+        self.lock = asyncio.Lock()
+        self.coroutine = self.use()
+        self.iterator = self.coroutine.__await__()
+
+    async def use(self):
+        async with self.lock:
+            work()
+
+    def run(self):
+        exhaust(self.iterator)
+
+    def is_broken(self):
+        return self.lock.locked()
+
+    def close(self):
+        self.coroutine.close()
+
+
+class QueueConstruct(Construct):
+    is_open = False
+
+    def __init__(self):
+        self.queue = queue.Queue()
+        self.queue.put('first')
+
+    def lock_is_held(self):
+        return self.queue.mutex.locked()
+
+
+@construct('queue.Queue, its lock')
+class _(QueueConstruct):
+    def run(self):
+        self.queue.put('second')
+        self.queue.get()
+        self.queue.task_done()
+
+    def is_broken(self):
+        return self.lock_is_held()
+
+
+@construct('queue.Queue.put')
+class _(QueueConstruct):
+    def run(self):
+        self.queue.put('second')
+
+    def is_broken(self):
+        return (self.lock_is_held()
+                or len(self.queue.queue) != self.queue.unfinished_tasks)
+
+
+@construct('queue.Queue.get')
+class _(QueueConstruct):
+    item = None
+
+    def run(self):
+        self.item = self.queue.get()
+
+    def is_broken(self):
+        return (self.lock_is_held()
+                or (self.item is None and len(self.queue.queue) != 1))
+
+
+@construct('Future.set_result', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.future = concurrent.futures.Future()
+        self.future.set_running_or_notify_cancel()
+
+    def run(self):
+        self.future.set_result('result')
+
+    def is_broken(self):
+        return self.future._condition._lock._is_owned()
+
+
+@construct('logging.Handler.handle', is_open=False, breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.handler = logging.StreamHandler(io.StringIO())
+        self.record = logging.makeLogRecord({'msg': 'message'})
+
+    def run(self):
+        self.handler.handle(self.record)
+
+    def is_broken(self):
+        return self.handler.lock._is_owned()
+
+    def close(self):
+        # Not forgotten, or logging.shutdown() would wait for it.
+        logging._handlerList[:] = [ref for ref in logging._handlerList
+                                   if ref() is not self.handler]
+
+
+# Context managers in Python.
+
+class Resource:
+    """A context manager; broken if it is anything but open or closed."""
+
+    def __init__(self, *, error_in_enter=None, error_in_exit=None,
+                 suppress=False):
+        self.state = 'closed'
+        self.error_in_enter = error_in_enter
+        self.error_in_exit = error_in_exit
+        self.suppress = suppress
+
+    def __enter__(self):
+        self.open()
+        if self.error_in_enter is not None:
+            self.close()
+            raise self.error_in_enter
+        return self
+
+    def __exit__(self, *exc_info):
+        self.close()
+        if self.error_in_exit is not None:
+            raise self.error_in_exit
+        return self.suppress
+
+    def open(self):
+        self.state = 'opening'
+        step()
+        self.state = 'open'
+
+    def close(self):
+        self.state = 'closing'
+        step()
+        self.state = 'closed'
+
+
+class AsyncResource(Resource):
+
+    async def __aenter__(self):
+        self.state = 'entering'
+        await suspend()
+        self.open()
+        return self
+
+    async def __aexit__(self, *exc_info):
+        self.state = 'leaving'
+        await suspend()
+        self.close()
+        return self.suppress
+
+
+@types.coroutine
+def suspend():
+    yield
+
+
+# Each way to leave the body of `with`.
+
+
+def with_fall_through(resource):
+    with resource:
+        work()
+
+
+def with_as(resource):
+    with resource as target:
+        work()
+    return target
+
+
+def with_return_constant(resource):
+    with resource:
+        work()
+        return 'value'
+
+
+def with_return_value(resource):
+    with resource:
+        return work()
+
+
+def with_break(resource):
+    for _ in range(2):
+        with resource:
+            work()
+            break
+
+
+def with_continue(resource):
+    for _ in range(2):
+        with resource:
+            work()
+            continue
+
+
+def with_exception(resource):
+    with resource:
+        work()
+        raise Failure
+
+
+def with_exception_suppressed(resource):
+    resource.suppress = True
+    with resource:
+        work()
+        raise Failure
+
+
+def with_enter_raises(resource):
+    resource.error_in_enter = Failure
+    with resource:
+        assert False, 'not reached'
+
+
+with_enter_raises.is_open = False
+
+
+def with_exit_raises(resource):
+    resource.error_in_exit = Failure
+    with resource:
+        work()
+
+
+def with_exit_raises_handled(resource):
+    resource.error_in_exit = Failure
+    try:
+        with resource:
+            step()
+    except Failure:
+        work()
+
+
+def with_in_handler(resource):
+    try:
+        raise Failure
+    except Failure:
+        with resource:
+            work()
+
+
+def with_in_finally(resource):
+    try:
+        work()
+    finally:
+        with resource:
+            step()
+
+
+def with_nested(resource):
+    with resource:
+        step()
+        with Resource():
+            work()
+
+
+def with_inner(resource):
+    with Resource():
+        step()
+        with resource:
+            work()
+
+
+def with_first_item(resource):
+    with resource, Resource():
+        work()
+
+
+def with_second_item(resource):
+    with Resource(), resource:
+        work()
+
+
+def with_parenthesised_items(resource):
+    with (
+        Resource() as a,
+        resource as b,
+        Resource() as c,
+    ):
+        work()
+    return a, b, c
+
+
+def open_within(resource):
+    with resource:
+        work()
+    return Resource()
+
+
+def with_in_item(resource):
+    with open_within(resource):
+        work()
+
+
+def with_recursion(resource, depth=3):
+    if depth:
+        with Resource():
+            with_recursion(resource, depth - 1)
+    else:
+        with resource:
+            work()
+
+
+def with_in_class_body(resource):
+    class Namespace:
+        with resource:
+            work()
+
+
+MODULE_CODE = compile('with resource:\n  work()', __file__, 'exec')
+
+
+class WithConstruct(Construct):
+    errors = Failure
+    function = None
+
+    def __init__(self):
+        self.resource = Resource()
+
+    def run(self):
+        self.function(self.resource)
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+def register_paths(base, prefix):
+    for name, function in list(globals().items()):
+        if name.startswith(prefix):
+            construct(name.replace('_', ' '))(type(base.__name__, (base,), {
+                'function': staticmethod(function),
+                'is_open': getattr(function, 'is_open', True),
+            }))
+
+
+@construct('with at module level')
+class _(WithConstruct):
+    def run(self):
+        exec(MODULE_CODE, {'resource': self.resource, 'work': work})
+
+
+register_paths(WithConstruct, 'with_')
+
+
+# Each way to run a `finally` body.
+
+
+class Steps:
+    """Something that is cleaned up in several steps: all of them, or none."""
+
+    COUNT = 3
+
+    def __init__(self):
+        self.opened = False
+        self.done = 0
+
+    def first(self):
+        step()
+        self.done += 1
+
+    second = third = first
+
+    def is_broken(self):
+        return self.opened and (self.done == 0 or self.done % self.COUNT != 0)
+
+
+# `opened` is set first in the `try` body, and nothing before it can be
+# interrupted: if it is set, the `finally` body has to run.
+
+
+def finally_fall_through(steps):
+    try:
+        steps.opened = True
+        work()
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_return_constant(steps):
+    try:
+        steps.opened = True
+        work()
+        return 'value'
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_return_value(steps):
+    try:
+        steps.opened = True
+        return work()
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_return_early(steps):
+    try:
+        steps.opened = True
+        if work() is None:
+            return 'early'
+        return 'late'
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_break(steps):
+    for _ in range(2):
+        try:
+            steps.opened = True
+            work()
+            break
+        finally:
+            steps.first()
+            steps.second()
+            steps.third()
+
+
+def finally_continue(steps):
+    for _ in range(2):
+        try:
+            steps.opened = True
+            work()
+            continue
+        finally:
+            steps.first()
+            steps.second()
+            steps.third()
+
+
+def finally_exception(steps):
+    try:
+        steps.opened = True
+        work()
+        raise Failure
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_handled(steps):
+    try:
+        steps.opened = True
+        raise Failure
+    except Failure:
+        work()
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_return_in_handler(steps):
+    try:
+        steps.opened = True
+        raise Failure
+    except Failure:
+        work()
+        return 'value'
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_handler_raises(steps):
+    try:
+        steps.opened = True
+        raise Failure
+    except Failure:
+        work()
+        raise
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_handled_group(steps):
+    try:
+        steps.opened = True
+        raise ExceptionGroup('', [Failure()])
+    except* Failure:
+        work()
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_else(steps):
+    try:
+        steps.opened = True
+    except Failure:
+        pass
+    else:
+        work()
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_returns(steps):
+    try:
+        steps.opened = True
+        raise Failure
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+        return 'value'
+
+
+def finally_breaks(steps):
+    while True:
+        try:
+            steps.opened = True
+            raise Failure
+        finally:
+            steps.first()
+            steps.second()
+            steps.third()
+            break
+
+
+# The two drop an interrupt in the `try` body, so they do no work there.
+finally_returns.is_open = finally_breaks.is_open = False
+
+
+def finally_with_loop(steps):
+    try:
+        steps.opened = True
+        work()
+    finally:
+        for _ in range(steps.COUNT):
+            steps.first()
+
+
+def finally_with_comprehension(steps):
+    try:
+        steps.opened = True
+        work()
+    finally:
+        [close() for close in (steps.first, steps.second, steps.third)]
+
+
+def finally_nested(steps):
+    try:
+        steps.opened = True
+        try:
+            work()
+        finally:
+            steps.first()
+            steps.second()
+    finally:
+        steps.third()
+
+
+def finally_in_finally(steps):
+    try:
+        steps.opened = True
+        work()
+    finally:
+        try:
+            steps.first()
+        finally:
+            steps.second()
+            steps.third()
+
+
+def finally_return_through_two(steps):
+    try:
+        steps.opened = True
+        try:
+            return work()
+        finally:
+            steps.first()
+    finally:
+        steps.second()
+        steps.third()
+
+
+def finally_in_callee(steps):
+    try:
+        steps.opened = True
+        work()
+    finally:
+        finally_fall_through(Steps())
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+class FinallyConstruct(Construct):
+    errors = Failure
+    function = None
+
+    def __init__(self):
+        self.steps = Steps()
+
+    def run(self):
+        self.function(self.steps)
+
+    def is_broken(self):
+        return self.steps.is_broken()
+
+
+register_paths(FinallyConstruct, 'finally_')
+
+
+@construct('finally with a call')
+class _(Construct):
+    class Resource:
+        def __init__(self):
+            self.opened = False
+
+        def flush(self):
+            pass
+
+        def close(self):
+            self.flush()
+            self.opened = False
+
+    def __init__(self):
+        self.resource = self.Resource()
+
+    def run(self):
+        try:
+            self.resource.opened = True
+            work()
+        finally:
+            self.resource.close()
+
+    def is_broken(self):
+        return self.resource.opened
+
+
+# Generators and coroutines.
+
+
+class GeneratorConstruct(Construct):
+    def __init__(self):
+        self.resource = Resource()
+
+    def generator(self):
+        with self.resource:
+            yield 1
+            step()
+            yield 2
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+@construct('generator that ends')
+class _(GeneratorConstruct):
+    def run(self):
+        for _ in self.generator():
+            work()
+
+
+@construct('generator that is closed')
+class _(GeneratorConstruct):
+    def run(self):
+        with contextlib.closing(self.generator()) as generator:
+            next(generator)
+            work()
+
+
+@construct('generator that is thrown into')
+class _(GeneratorConstruct):
+    errors = Failure
+
+    def run(self):
+        with contextlib.closing(self.generator()) as generator:
+            next(generator)
+            work()
+            generator.throw(Failure)
+
+
+@construct('generator that is dropped')
+class _(GeneratorConstruct):
+    # With masks off, the interrupt that is raised in the generator while it is
+    # finalized is reported as unraisable.
+    def run(self):
+        generator = self.generator()
+        next(generator)
+        work()
+        del generator
+
+
+@construct('generator with yield from')
+class _(GeneratorConstruct):
+    def outer(self):
+        yield from self.generator()
+
+    def run(self):
+        for _ in self.outer():
+            work()
+
+
+@construct('generator with finally')
+class _(GeneratorConstruct):
+    def __init__(self):
+        self.steps = Steps()
+
+    def generator(self):
+        try:
+            self.steps.opened = True
+            yield 1
+        finally:
+            self.steps.first()
+            self.steps.second()
+            self.steps.third()
+
+    def run(self):
+        for _ in self.generator():
+            work()
+
+    def is_broken(self):
+        return self.steps.is_broken()
+
+
+@construct('generator expression in with')
+class _(GeneratorConstruct):
+    def run(self):
+        with self.resource:
+            exhaust(work() for _ in range(2))
+
+
+class CoroutineConstruct(Construct):
+    def __init__(self):
+        self.resource = AsyncResource()
+        # Made here: a coroutine that never ran gives a warning.
+        self.coroutine = self.function()
+        self.iterator = self.coroutine.__await__()
+
+    def run(self):
+        exhaust(self.iterator)
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+    def close(self):
+        self.coroutine.close()
+
+
+@construct('async with')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with self.resource:
+            work()
+
+
+@construct('async with return')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with self.resource:
+            return work()
+
+
+@construct('async with exception')
+class _(CoroutineConstruct):
+    errors = Failure
+
+    async def function(self):
+        async with self.resource:
+            work()
+            raise Failure
+
+
+@construct('async with exception suppressed')
+class _(CoroutineConstruct):
+    async def function(self):
+        self.resource.suppress = True
+        async with self.resource:
+            work()
+            raise Failure
+
+
+@construct('async with two items')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with AsyncResource(), self.resource:
+            work()
+
+
+@construct('async with await in body')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with self.resource:
+            await suspend()
+            work()
+
+
+@construct('await of a coroutine with async with')
+class _(CoroutineConstruct):
+    async def inner(self):
+        async with self.resource:
+            work()
+
+    async def function(self):
+        await self.inner()
+
+
+@construct('finally with await')
+class _(CoroutineConstruct):
+    async def function(self):
+        try:
+            self.resource.state = 'open'
+            work()
+        finally:
+            await self.resource.__aexit__()
+
+
+@construct('asynchronous generator')
+class _(CoroutineConstruct):
+    async def generator(self):
+        async with self.resource:
+            yield 1
+            step()
+            yield 2
+
+    async def function(self):
+        async with contextlib.aclosing(self.generator()) as generator:
+            async for _ in generator:
+                work()
+
+
+@construct('asynchronous generator that is closed')
+class _(CoroutineConstruct):
+    async def generator(self):
+        try:
+            self.resource.state = 'open'
+            yield 1
+        finally:
+            await self.resource.__aexit__()
+
+    async def function(self):
+        async with contextlib.aclosing(self.generator()) as generator:
+            async for _ in generator:
+                work()
+                break
+
+
+@construct('contextlib.asynccontextmanager')
+class _(CoroutineConstruct):
+    @contextlib.asynccontextmanager
+    async def manager(self):
+        self.resource.open()
+        try:
+            yield
+        finally:
+            await self.resource.__aexit__()
+
+    async def function(self):
+        async with self.manager():
+            work()
+
+
+@construct('contextlib.AsyncExitStack')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self.resource)
+            work()
+
+
+# The standard library.
+
+
+@construct('contextlib.contextmanager')
+class _(Construct):
+    def __init__(self):
+        self.resource = Resource()
+
+    @contextlib.contextmanager
+    def manager(self):
+        self.resource.open()
+        try:
+            yield
+        finally:
+            self.resource.close()
+
+    def run(self):
+        with self.manager():
+            work()
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+@construct('contextlib.contextmanager with exception')
+class _(CONSTRUCTS['contextlib.contextmanager']):
+    errors = Failure
+
+    def run(self):
+        with self.manager():
+            work()
+            raise Failure
+
+
+@construct('contextlib.ContextDecorator')
+class _(Construct):
+    class Decorator(Resource, contextlib.ContextDecorator):
+        pass
+
+    def __init__(self):
+        self.resource = self.Decorator()
+        self.function = self.resource(work)
+
+    def run(self):
+        self.function()
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+@construct('contextlib.closing')
+class _(Construct):
+    used = False
+
+    def __init__(self):
+        self.resource = Resource()
+        self.resource.open()
+
+    def run(self):
+        with contextlib.closing(self.resource):
+            self.used = True
+            work()
+
+    def is_broken(self):
+        return self.used and self.resource.state != 'closed'
+
+
+@construct('contextlib.suppress', breaks=False)
+class _(Construct):
+    errors = Failure
+
+    def run(self):
+        with contextlib.suppress(Failure):
+            work()
+            raise Failure
+
+    def is_broken(self):
+        return False
+
+    def is_broken_by(self, run):
+        return run.error is not None
+
+
+@construct('contextlib.nullcontext', breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.resource = Resource()
+
+    def run(self):
+        with contextlib.nullcontext(self.resource):
+            work()
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+@construct('contextlib.redirect_stdout')
+class _(Construct):
+    def __init__(self):
+        self.stdout = sys.stdout
+        self.target = io.StringIO()
+
+    def run(self):
+        with contextlib.redirect_stdout(self.target):
+            work()
+
+    def is_broken(self):
+        return sys.stdout is not self.stdout
+
+    def close(self):
+        sys.stdout = self.stdout
+
+
+@construct('contextlib.chdir')
+class _(Construct):
+    def __init__(self):
+        self.home = os.getcwd()
+        self.target = os.path.dirname(self.home)
+
+    def run(self):
+        with contextlib.chdir(self.target):
+            work()
+
+    def is_broken(self):
+        return os.getcwd() != self.home
+
+    def close(self):
+        os.chdir(self.home)
+
+
+class ExitStackConstruct(Construct):
+    def __init__(self):
+        self.resource = Resource()
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+
+@construct('contextlib.ExitStack.enter_context')
+class _(ExitStackConstruct):
+    def run(self):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self.resource)
+            work()
+
+
+@construct('contextlib.ExitStack.callback')
+class _(ExitStackConstruct):
+    def run(self):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.resource.close)
+            self.resource.state = 'open'
+            stack.callback(step)
+            work()
+
+
+@construct('contextlib.ExitStack.close')
+class _(ExitStackConstruct):
+    def run(self):
+        stack = contextlib.ExitStack()
+        try:
+            stack.callback(self.resource.close)
+            self.resource.state = 'open'
+            work()
+        finally:
+            stack.close()
+
+
+@construct('warnings.catch_warnings')
+class _(Construct):
+    def __init__(self):
+        self.filters = warnings.filters
+        self.showwarning = warnings.showwarning
+
+    def run(self):
+        with warnings.catch_warnings(record=True):
+            work()
+
+    def is_broken(self):
+        return (warnings.filters is not self.filters
+                or warnings.showwarning is not self.showwarning)
+
+    def close(self):
+        warnings.filters = self.filters
+        warnings.showwarning = self.showwarning
+        warnings._filters_mutated()
+
+
+@construct('unittest.mock.patch.object')
+class _(Construct):
+    attribute = 'original'
+
+    def run(self):
+        with unittest.mock.patch.object(self, 'attribute', 'patched'):
+            work()
+
+    def is_broken(self):
+        return self.attribute != 'original' or 'attribute' in vars(self)
+
+
+@construct('unittest.mock.patch.dict')
+class _(Construct):
+    def __init__(self):
+        self.dict = {'key': 'original'}
+
+    def run(self):
+        with unittest.mock.patch.dict(self.dict, key='patched', other=1):
+            work()
+
+    def is_broken(self):
+        return self.dict != {'key': 'original'}
+
+
+@construct('test.support.swap_attr')
+class _(Construct):
+    attribute = 'original'
+
+    def run(self):
+        with support.swap_attr(self, 'attribute', 'swapped'):
+            work()
+
+    def is_broken(self):
+        return self.attribute != 'original'
+
+
+@construct('decimal.localcontext', breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.precision = decimal.getcontext().prec
+
+    def run(self):
+        with decimal.localcontext(prec=3):
+            work()
+
+    def is_broken(self):
+        return decimal.getcontext().prec != self.precision
+
+    def close(self):
+        decimal.getcontext().prec = self.precision
+
+
+class FolderConstruct(Construct):
+    """One that leaves files."""
+
+    def __init__(self):
+        self.folder = os.path.join(FOLDER, 'empty')
+        os.mkdir(self.folder)
+
+    def is_broken(self):
+        return os.listdir(self.folder) != []
+
+    def close(self):
+        shutil.rmtree(self.folder)
+
+
+@construct('tempfile.TemporaryDirectory')
+class _(FolderConstruct):
+    def run(self):
+        with tempfile.TemporaryDirectory(dir=self.folder):
+            work()
+
+
+@construct('tempfile.TemporaryDirectory, leaving')
+class _(FolderConstruct):
+    def __init__(self):
+        super().__init__()
+        self.temporary = tempfile.TemporaryDirectory(dir=self.folder)
+        self.entered = False
+
+    def run(self):
+        with self.temporary:
+            self.entered = True
+            work()
+
+    def is_broken(self):
+        return self.entered and super().is_broken()
+
+    def close(self):
+        self.temporary.cleanup()
+        super().close()
+
+
+@construct('tempfile.NamedTemporaryFile')
+class _(FolderConstruct):
+    def __init__(self):
+        super().__init__()
+        self.descriptor = self.next_descriptor()
+
+    @staticmethod
+    def next_descriptor():
+        descriptor = os.open(os.devnull, os.O_RDONLY)
+        os.close(descriptor)
+        return descriptor
+
+    def run(self):
+        with tempfile.NamedTemporaryFile(dir=self.folder):
+            work()
+
+    def is_broken(self):
+        return (super().is_broken()
+                or self.next_descriptor() != self.descriptor)
+
+    def close(self):
+        if self.next_descriptor() != self.descriptor:
+            os.close(self.descriptor)
+        super().close()
+
+
+# Modules whose import can be interrupted.  Each ends by setting `finished`.
+MODULES = {
+    'sweep_module': 'import sweep_imported\nfrom sweep_package import inner\n',
+    'sweep_imported': 'class Class:\n    def method(self): pass\n',
+    'sweep_package': '',
+    'sweep_package.inner': 'value = [str(i) for i in range(2)]\n',
+}
+
+
+class ImportConstruct(Construct):
+    is_open = False
+
+    def __init__(self):
+        self.forget_modules()
+
+    def forget_modules(self):
+        for name in MODULES:
+            sys.modules.pop(name, None)
+
+    def is_broken(self):
+        return _imp.lock_held() or any(
+            name in sys.modules and not hasattr(sys.modules[name], 'finished')
+            for name in MODULES)
+
+    def close(self):
+        while _imp.lock_held():
+            _imp.release_lock()
+        self.forget_modules()
+
+
+@construct('import of a module')
+class _(ImportConstruct):
+    def run(self):
+        import sweep_module
+
+
+@construct('import of a submodule')
+class _(ImportConstruct):
+    def run(self):
+        import sweep_package.inner
+
+    def is_broken(self):
+        # A submodule that is imported, but is no attribute of its package,
+        # stays so.
+        return super().is_broken() or (
+            'sweep_package' in sys.modules
+            and 'sweep_package.inner' in sys.modules
+            and not hasattr(sys.modules['sweep_package'], 'inner'))
+
+
+def make_modules(folder):
+    for name, source in MODULES.items():
+        path = os.path.join(folder, *name.split('.'))
+        if name == 'sweep_package':
+            os.mkdir(path)
+            path = os.path.join(path, '__init__')
+        with open(path + '.py', 'w') as file:
+            file.write(source + 'finished = True\n')
+        py_compile.compile(path + '.py', doraise=True)
+
+
+# Scopes that a program opens itself.
+
+
+class ScopeConstruct(Construct):
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def acquire(self):
+        self.lock.acquire()
+        step()
+
+    def release(self):
+        step()
+        self.lock.release()
+
+    def is_broken(self):
+        return self.lock.locked()
+
+
+@construct('nointerrupts', is_open=False)
+class _(ScopeConstruct):
+    def run(self):
+        with threading.nointerrupts:
+            self.acquire()
+            work()
+            self.release()
+
+
+@construct('nointerrupts that is called', is_open=False)
+class _(ScopeConstruct):
+    def run(self):
+        with threading.nointerrupts(interruptible_waits=True):
+            self.acquire()
+            work()
+            self.release()
+
+
+@construct('scopes to set up, work and clean up')
+class _(ScopeConstruct):
+    def run(self):
+        with threading.nointerrupts:
+            self.acquire()
+            try:
+                with threading.interrupts:
+                    work()
+            finally:
+                self.release()
+                with threading.interrupts:
+                    step()
+
+
+@construct('scopes that are nested')
+class _(ScopeConstruct):
+    def run(self):
+        with threading.nointerrupts:
+            self.acquire()
+            try:
+                with threading.interrupts:
+                    with threading.nointerrupts:
+                        step()
+                    work()
+            finally:
+                self.release()
+
+
+@construct('nointerrupts in a generator')
+class _(ScopeConstruct):
+    def generator(self):
+        with threading.nointerrupts:
+            self.acquire()
+            try:
+                yield 1
+                step()
+                yield 2
+            finally:
+                self.release()
+
+    def run(self):
+        for _ in self.generator():
+            work()
+
+
+@construct('nointerrupts in a coroutine', is_open=False)
+class _(ScopeConstruct):
+    def __init__(self):
+        super().__init__()
+        self.coroutine = self.function()
+        self.iterator = self.coroutine.__await__()
+
+    async def function(self):
+        with threading.nointerrupts:
+            self.acquire()
+            await suspend()
+            work()
+            self.release()
+
+    def run(self):
+        exhaust(self.iterator)
+
+    def close(self):
+        self.coroutine.close()
+
+
+@construct('nointerrupts by contextmanager', is_open=False)
+class _(ScopeConstruct):
+    @contextlib.contextmanager
+    def manager(self):
+        with threading.nointerrupts:
+            self.acquire()
+            yield
+            self.release()
+
+    def run(self):
+        with self.manager():
+            work()
+
+
+@construct('nointerrupts by ExitStack', is_open=False)
+class _(ScopeConstruct):
+    def run(self):
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(threading.nointerrupts)
+            self.acquire()
+            stack.callback(self.release)
+            work()
+
+
+@construct('nointerrupts by a class', is_open=False)
+class _(ScopeConstruct):
+    class Manager:
+        def __init__(self):
+            self.scope = threading.nointerrupts()
+
+        def __enter__(self):
+            self.scope.__enter__()
+
+        def __exit__(self, *exc_info):
+            self.scope.__exit__(*exc_info)
+
+    def run(self):
+        with self.Manager():
+            self.acquire()
+            work()
+            self.release()
+
+
+@construct('scopes in functions')
+class _(ScopeConstruct):
+    def locked(self, function):
+        with threading.nointerrupts:
+            self.acquire()
+            try:
+                with threading.interrupts:
+                    return function()
+            finally:
+                self.release()
+
+    def run(self):
+        with threading.nointerrupts:
+            self.locked(work)
+
+
+@construct('interrupts does not open a caller', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.steps = Steps()
+
+    def open(self):
+        with threading.interrupts:
+            work()
+
+    def run(self):
+        try:
+            self.steps.opened = True
+            step()
+        finally:
+            self.steps.first()
+            self.open()
+            self.steps.second()
+            self.steps.third()
+
+    def is_broken(self):
+        return self.steps.is_broken()
+
+
+# Where FolderConstruct works, while the table is in use.
+FOLDER = None
+
+
+@contextlib.contextmanager
+def table_in_use():
+    """What the constructs need; the working directory is a temporary one."""
+    # A real path: it is compared with os.getcwd().
+    with (
+        os_helper.temp_dir() as folder,
+        os_helper.change_cwd(folder),
+        support.swap_item(globals(), 'FOLDER', os.getcwd()),
+        support.swap_attr(sys, 'path', [os.getcwd(), *sys.path]),
+        warnings.catch_warnings(),
+    ):
+        # A TemporaryDirectory that is dropped says so.
+        warnings.simplefilter('ignore', ResourceWarning)
+        make_modules(folder)
+        yield
+
+
+class Account:
+    """What a sweep over a construct has found."""
+
+    def __init__(self, cls, **options):
+        self.points = 0
+        self.broken = []
+        self.in_work = 0
+        for run in sweep(cls.run, cls, teardown=cls.close, strict=False,
+                         **{'errors': cls.errors} | options):
+            self.points += 1
+            if run.places and run.places[0][2] == 'work':
+                self.in_work += 1
+            # Generators and the like end with the frames that hold them.
+            with support.catch_unraisable_exception() as caught:
+                run.forget()
+                unraisable = caught.unraisable is not None
+            # After the end of the function, only if no TIT was reached.
+            late = run.late and run.error is None
+            if (run.problem is not None or late or unraisable
+                    or run.state.is_broken_by(run)):
+                self.broken.append(repr(run))
+
+
+class TableTests(unittest.TestCase):
+
+    def test_size(self):
+        self.assertGreaterEqual(len(CONSTRUCTS), 40)
+        self.assertLessEqual(KNOWN_OPEN.keys(), CONSTRUCTS.keys())
+
+    def test_masks_on(self):
+        broken = []
+        with table_in_use():
+            for name, cls in CONSTRUCTS.items():
+                with self.subTest(construct=name):
+                    account = Account(cls)
+                    self.assertGreater(account.points, 0)
+                    if cls.is_open:
+                        self.assertGreater(account.in_work, 0)
+                    else:
+                        self.assertEqual(account.in_work, 0)
+                    if account.broken:
+                        broken.append(name)
+                    if name not in KNOWN_OPEN:
+                        self.assertEqual(account.broken, [])
+        self.assertEqual(broken, [name for name in CONSTRUCTS
+                                  if name in KNOWN_OPEN],
+                         'KNOWN_OPEN does not list just these')
+
+    @support.requires_subprocess()
+    def test_masks_off(self):
+        result = script_helper.assert_python_ok(
+            '-X', 'interrupt_masks=0', __file__, REPORT)
+        report = json.loads(result.out)
+        self.assertEqual(list(report), list(CONSTRUCTS))
+        self.assertEqual(
+            [name for name, broken in report.items() if broken],
+            [name for name, cls in CONSTRUCTS.items() if cls.breaks])
+
+
+# Functions with which mistakes are found.
+
+
+class Trace:
+    """Notes the steps of a function; as a context manager, its own too.
+
+    Each call of note() begins with a check point: interrupted there, it notes
+    nothing.  So the log tells where the interrupt was raised.
+    """
+
+    suppress = False
+
+    # The number of the step during which an interrupt arrives, if one does,
+    # and the function that sends it.
+    arrival = None
+    send = None
+
+    def __init__(self):
+        self.log = []
+
+    def note(self, step):
+        self.log.append(step)
+        if len(self.log) == self.arrival:
+            self.send()
+
+    def __enter__(self):
+        self.note('enter')
+        self.note('entered')
+
+    def __exit__(self, *exc_info):
+        self.note('exit')
+        self.note('exited')
+        return self.suppress
+
+    async def __aenter__(self):
+        self.note('enter')
+        await suspend()
+        self.note('entered')
+
+    async def __aexit__(self, *exc_info):
+        self.note('exit')
+        await suspend()
+        self.note('exited')
+        return self.suppress
+
+    def prepare(self, function):
+        pass
+
+    def call(self, function):
+        function(self)
+
+    def close(self):
+        pass
+
+
+SCENARIOS = []
+
+
+def scenario(*logs, arrivals, kinds=(), rearm=(), trace=Trace, changed=()):
+    """Mark a function that is interrupted to find mistakes.
+
+    logs       what the runs of a sweep note; the same for several in a row is
+               said once
+    arrivals   the same if one arrives in the first step, the second ...
+    kinds      the kinds of NIT and TIT, and ...
+    rearm      ... the kinds of asking again that the function depends on
+    trace      the class of its argument
+    changed    what the NITs and TITs are taken out of, if not of the function
+    """
+    def mark(function):
+        function.logs = list(logs)
+        function.arrivals = arrivals
+        function.kinds = kinds
+        function.rearm = rearm
+        function.trace = trace
+        function.changed = changed or [function]
+        SCENARIOS.append(function)
+        return function
+    return mark
+
+
+@scenario(
+    '',
+    'enter entered exit exited',
+    'enter entered body exit exited',
+    'enter entered body end exit exited',
+    'enter entered body end exit exited after',
+    arrivals=['enter entered exit exited',
+              'enter entered body exit exited',
+              'enter entered body end exit exited',
+              'enter entered body end exit exited after',
+              'enter entered body end exit exited after done'],
+    kinds=('enter NIT', 'enter TIT', 'exit NIT', 'exit TIT'),
+    rearm=('leave',))
+def leave_normally(trace):
+    with trace:
+        trace.note('body')
+        trace.note('end')
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario(
+    '',
+    'enter entered exit exited',
+    'enter entered body exit exited',
+    arrivals=['enter entered exit exited',
+              'enter entered body exit exited'],
+    kinds=('exit NIT of exception', 'exit TIT before reraise'))
+def leave_by_exception(trace):
+    with trace:
+        trace.note('body')
+        raise Failure
+
+
+class SuppressingTrace(Trace):
+    suppress = True
+
+
+# An interrupt in the body is suppressed as well.
+@scenario(
+    '',
+    'enter entered exit exited after done',
+    'enter entered body exit exited',
+    'enter entered body exit exited after',
+    arrivals=['enter entered exit exited after done',
+              'enter entered body exit exited after done',
+              'enter entered body exit exited',
+              'enter entered body exit exited after',
+              'enter entered body exit exited after done'],
+    kinds=('exit NIT of exception', 'exit TIT when suppressed'),
+    trace=SuppressingTrace)
+def leave_suppressed(trace):
+    with trace:
+        trace.note('body')
+        raise Failure
+    trace.note('after')
+    trace.note('done')
+
+
+class AsyncTrace(Trace):
+    def prepare(self, function):
+        self.coroutine = function(self)
+        self.iterator = self.coroutine.__await__()
+
+    def call(self, function):
+        exhaust(self.iterator)
+
+    def close(self):
+        self.coroutine.close()
+
+
+@scenario(
+    '',
+    'enter entered exit exited',
+    'enter entered body exit exited',
+    'enter entered body end exit exited',
+    'enter entered body end exit exited after',
+    'enter entered body end exit exited after done',
+    arrivals=['enter entered exit exited',
+              'enter entered body exit exited',
+              'enter entered body end exit exited',
+              'enter entered body end exit exited after',
+              'enter entered body end exit exited after done'],
+    kinds=('enter NIT', 'enter TIT', 'exit NIT', 'exit TIT'),
+    trace=AsyncTrace)
+async def leave_async(trace):
+    async with trace:
+        trace.note('body')
+        trace.note('end')
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario(
+    '',
+    'enter entered exit exited',
+    'enter entered body exit exited',
+    arrivals=['enter entered exit exited',
+              'enter entered body exit exited'],
+    kinds=('exit NIT of exception', 'exit TIT before reraise'),
+    trace=AsyncTrace)
+async def leave_async_by_exception(trace):
+    async with trace:
+        trace.note('body')
+        raise Failure
+
+
+class SuppressingAsyncTrace(AsyncTrace):
+    suppress = True
+
+
+@scenario(
+    '',
+    'enter entered exit exited after done',
+    'enter entered body exit exited',
+    'enter entered body exit exited after',
+    'enter entered body exit exited after done',
+    arrivals=['enter entered exit exited after done',
+              'enter entered body exit exited after done',
+              'enter entered body exit exited',
+              'enter entered body exit exited after',
+              'enter entered body exit exited after done'],
+    kinds=('exit NIT of exception', 'exit TIT when suppressed'),
+    trace=SuppressingAsyncTrace)
+async def leave_async_suppressed(trace):
+    async with trace:
+        trace.note('body')
+        raise Failure
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario(
+    '',
+    'first second',
+    'work first second',
+    'work first second after',
+    arrivals=['work first second',
+              'work first second after',
+              'work first second after done'],
+    kinds=('finally NIT', 'finally TIT'),
+    rearm=('leave',))
+def clean_up(trace):
+    try:
+        trace.note('work')
+    finally:
+        trace.note('first')
+        trace.note('second')
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario(
+    '',
+    'first second',
+    'work first second',
+    'work first second end',
+    arrivals=['work first second',
+              'work first second end',
+              'work first second end done'],
+    kinds=('finally NIT', 'finally TIT'))
+def clean_up_and_return(trace):
+    def inner():
+        try:
+            return trace.note('work')
+        finally:
+            trace.note('first')
+            trace.note('second')
+    inner()
+    trace.note('end')
+    trace.note('done')
+
+
+@scenario(
+    '',
+    'first second',
+    'work first second',
+    arrivals=['work first second'],
+    kinds=('finally NIT of exception', 'finally TIT before reraise'))
+def clean_up_after_exception(trace):
+    try:
+        trace.note('work')
+        raise Failure
+    finally:
+        trace.note('first')
+        trace.note('second')
+
+
+@scenario(
+    '',
+    # An interrupt in the work is replaced by the failure, as the program says.
+    'first handler handled after',
+    'work first',
+    'work first handler',
+    'work first handler handled',
+    arrivals=['work first handler handled after',
+              'work first',
+              'work first handler',
+              'work first handler handled',
+              'work first handler handled after'],
+    kinds=('handler NIT',))
+def handle(trace):
+    try:
+        try:
+            trace.note('work')
+        finally:
+            trace.note('first')
+            raise Failure
+    except Failure:
+        trace.note('handler')
+        trace.note('handled')
+    trace.note('after')
+
+
+class GeneratorTrace(Trace):
+    """Has a generator that stays suspended."""
+
+    def prepare(self, function):
+        self.generator = suspended_in_finally(self)
+
+    def close(self):
+        self.generator.close()
+
+
+def suspended_in_finally(trace):
+    try:
+        pass
+    finally:
+        trace.note('first')
+        yield
+        trace.note('second')
+
+
+@scenario(
+    '',
+    'first',
+    'first after',
+    arrivals=['first', 'first after', 'first after done'],
+    kinds=('suspending TIT',),
+    trace=GeneratorTrace,
+    changed=[suspended_in_finally])
+def suspend_in_finally(trace):
+    next(trace.generator)
+    trace.note('after')
+    trace.note('done')
+
+
+# In the next ones an interrupt that arrives with the first step waits, and no
+# TIT asks about it.
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('catch',))
+def catch(trace):
+    try:
+        try:
+            pass
+        finally:
+            trace.note('first')
+            raise Failure
+    except Failure:
+        pass
+    trace.note('after')
+    trace.note('done')
+
+
+class PropertyTrace(Trace):
+    @property
+    def attribute(self):
+        try:
+            pass
+        finally:
+            self.note('first')
+            raise AttributeError
+
+
+# No Python frame catches what ends the property.
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('unwind',), trace=PropertyTrace)
+def unwind(trace):
+    hasattr(trace, 'attribute')
+    trace.note('after')
+    trace.note('done')
+
+
+class SignalTrace(Trace):
+    def prepare(self, function):
+        self.old_handler = signal.signal(signal.SIGUSR1, self.on_signal)
+
+    def on_signal(self, signum, frame):
+        self.note('first')
+
+    def close(self):
+        signal.signal(signal.SIGUSR1, self.old_handler)
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('handler',), trace=SignalTrace)
+def handle_signal(trace):
+    signal.raise_signal(signal.SIGUSR1)
+    trace.note('after')
+    trace.note('done')
+
+
+class DelegatingTrace(Trace):
+    """Has a generator that waits for another one in a region."""
+
+    def prepare(self, function):
+        self.generator = self.outer()
+        next(self.generator)
+
+    def inner(self):
+        while True:
+            try:
+                yield
+            except Failure:
+                self.note('first')
+
+    def outer(self):
+        try:
+            pass
+        finally:
+            yield from self.inner()
+
+    def close(self):
+        self.generator.close()
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('throw',), trace=DelegatingTrace)
+def throw(trace):
+    trace.generator.throw(Failure)
+    trace.note('after')
+    trace.note('done')
+
+
+class MonitoringTrace(Trace):
+    TOOL = sys.monitoring.PROFILER_ID
+    EVENT = sys.monitoring.events.EXCEPTION_HANDLED
+
+    def prepare(self, function):
+        self.code = function.__code__
+        sys.monitoring.use_tool_id(self.TOOL, __name__)
+        sys.monitoring.register_callback(self.TOOL, self.EVENT, self.tool)
+        sys.monitoring.set_events(self.TOOL, self.EVENT)
+
+    def tool(self, code, offset, exc):
+        if code is self.code:
+            # Once is enough; what is left over shall not be raised here when
+            # others handle it.
+            sys.monitoring.set_events(self.TOOL, 0)
+            self.note('first')
+
+    def close(self):
+        sys.monitoring.set_events(self.TOOL, 0)
+        sys.monitoring.free_tool_id(self.TOOL)
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('tool',), trace=MonitoringTrace)
+def handle_monitored(trace):
+    try:
+        try:
+            pass
+        finally:
+            raise Failure
+    except Failure:
+        trace.note('after')
+        trace.note('done')
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('scope-exit',))
+def leave_scope(trace):
+    with threading.nointerrupts:
+        trace.note('first')
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario('', 'first', 'first after',
+          arrivals=['first', 'first after', 'first after done'],
+          rearm=('scope-exit',))
+def leave_scope_by_call(trace):
+    scope = threading.nointerrupts()
+    scope.__enter__()
+    trace.note('first')
+    scope.__exit__(None, None, None)
+    trace.note('after')
+    trace.note('done')
+
+
+@scenario('', 'first', 'first open', 'first open end',
+          arrivals=['first', 'first open', 'first open end',
+                    'first open end after'],
+          rearm=('scope-enter',))
+def enter_scope(trace):
+    with threading.nointerrupts:
+        trace.note('first')
+        with threading.interrupts:
+            trace.note('open')
+            trace.note('end')
+    trace.note('after')
+
+
+@contextlib.contextmanager
+def opening():
+    with threading.interrupts:
+        yield
+
+
+# The scope opens this `finally` once it is handed over.  No `with` of this
+# function ends its entering.
+@scenario('', 'first', 'first open', 'first open end',
+          arrivals=['first', 'first open', 'first open end',
+                    'first open end after'],
+          rearm=('hand-over',))
+def be_given_scope(trace):
+    try:
+        pass
+    finally:
+        trace.note('first')
+        manager = opening()
+        try:
+            manager.__enter__()
+            trace.note('open')
+            trace.note('end')
+        finally:
+            manager.__exit__(None, None, None)
+    trace.note('after')
+
+
+@scenario('', 'first', 'first open', 'first open end',
+          arrivals=['first', 'first open', 'first open end',
+                    'first open end after'])
+def be_given_scope_by_stack(trace):
+    try:
+        pass
+    finally:
+        trace.note('first')
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(threading.interrupts)
+            trace.note('open')
+            trace.note('end')
+    trace.note('after')
+
+
+@contextlib.asynccontextmanager
+async def opening_async():
+    with threading.interrupts:
+        await suspend()
+        yield
+
+
+@scenario('', 'first', 'first open', 'first open end',
+          'first open end after',
+          arrivals=['first', 'first open', 'first open end',
+                    'first open end after'],
+          trace=AsyncTrace)
+async def be_given_scope_by_async_stack(trace):
+    try:
+        pass
+    finally:
+        trace.note('first')
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(opening_async())
+            trace.note('open')
+            trace.note('end')
+    trace.note('after')
+
+
+async def give_scope(trace):
+    threading.interrupts.__enter__()
+    _interrupts.hand_over()
+    trace.note('given')
+
+
+# What waits is raised where the scope is handed over, and not only when the
+# coroutine that does so ends.
+@scenario('', 'first', 'first given', 'first given open',
+          'first given open after',
+          arrivals=['first', 'first given', 'first given open',
+                    'first given open after'],
+          rearm=('hand-over',), trace=AsyncTrace)
+async def be_given_scope_by_coroutine(trace):
+    try:
+        pass
+    finally:
+        trace.note('first')
+        try:
+            await give_scope(trace)
+            trace.note('open')
+        finally:
+            threading.interrupts.__exit__(None, None, None)
+    trace.note('after')
+
+
+def prepare(function):
+    trace = function.trace()
+    trace.prepare(function)
+    return trace
+
+
+def compare(logs, expected):
+    """Return a list that is empty if the logs are as expected."""
+    logs = [log for log, _ in itertools.groupby(logs)]
+    return [] if logs == expected else [f'{logs} instead of {expected}']
+
+
+def findings_of_sweep(function):
+    """Sweep over a scenario; return what is wrong with the result, in words.
+    """
+    found = []
+    logs = []
+    for run in sweep(lambda trace: trace.call(function),
+                     lambda: prepare(function),
+                     teardown=function.trace.close, where='eval',
+                     errors=Failure, strict=False):
+        logs.append(' '.join(run.state.log))
+        if run.problem is not None:
+            found.append(repr(run))
+        elif run.late:
+            found.append(f'late: {run!r}')
+    return found + compare(logs, function.logs)
+
+
+def raise_interrupt(signum, frame):
+    raise Interrupt
+
+
+# Raised by a handler, or put into the thread's queue as other threads do.
+WAYS_TO_SEND = (
+    functools.partial(signal.raise_signal, signal.SIGUSR2),
+    functools.partial(_interrupts.send, threading.get_ident(), Interrupt),
+)
+
+
+def findings_of_arrivals(function, send):
+    """Let an interrupt arrive in each step; return what is wrong, in words.
+
+    A sweep makes the eval loop look at every check point, so it may find what
+    nobody has asked it to look for.  Here it looks only if it is asked.
+    """
+    found = []
+    logs = []
+    for arrival in itertools.count(1):
+        trace = prepare(function)
+        trace.arrival = arrival
+        trace.send = send
+        ended = False
+        try:
+            try:
+                trace.call(function)
+            except Failure:
+                pass
+            ended = True
+            step()
+            step()
+        except Interrupt:
+            if ended:
+                found.append(f'late: {trace.log}')
+        if threading.interrupts_pending():
+            found.append(f'still waits: {trace.log}')
+            drain()
+        trace.close()
+        if len(trace.log) < arrival:
+            break
+        logs.append(' '.join(trace.log))
+    return found + compare(logs, function.arrivals)
+
+
+def findings(function):
+    found = findings_of_sweep(function)
+    old = signal.signal(signal.SIGUSR2, raise_interrupt)
+    try:
+        for send in WAYS_TO_SEND:
+            found += findings_of_arrivals(function, send)
+    finally:
+        signal.signal(signal.SIGUSR2, old)
+    return found
+
+
+class MistakeTests(unittest.TestCase):
+
+    def setUp(self):
+        # Where `async with` is cut, what it would have awaited is left over.
+        self.enterContext(warnings.catch_warnings())
+        warnings.simplefilter('ignore', RuntimeWarning)
+
+    def test_no_mistake(self):
+        for function in SCENARIOS:
+            with self.subTest(function=function.__name__):
+                self.assertEqual(findings(function), [])
+
+    def test_missing_instruction(self):
+        missed = set(KINDS)
+        for function in SCENARIOS:
+            for kind in function.kinds:
+                with self.subTest(kind=kind, function=function.__name__):
+                    with suppressing(kind, function.changed):
+                        self.assertNotEqual(findings(function), [])
+                    self.assertEqual(findings(function), [])
+                    missed.discard(kind)
+        self.assertEqual(missed, set())
+
+    def test_not_asked_again(self):
+        missed = set(REARMS)
+        self.addCleanup(_interrupts.suppress_rearm, None)
+        for function in SCENARIOS:
+            for name in function.rearm:
+                with self.subTest(name=name, function=function.__name__):
+                    _interrupts.suppress_rearm(name)
+                    try:
+                        found = findings(function)
+                    finally:
+                        _interrupts.suppress_rearm(None)
+                    self.assertNotEqual(found, [])
+                    self.assertEqual(findings(function), [])
+                    missed.discard(name)
+        self.assertEqual(missed, set())
+
+    def test_unknown_name(self):
+        self.addCleanup(_interrupts.suppress_rearm, None)
+        with self.assertRaises(ValueError):
+            _interrupts.suppress_rearm('nonsense')
+
+
+# All places where the interpreter asks again, by the names that it knows.
+REARMS = ('leave', 'catch', 'unwind', 'handler', 'throw', 'tool', 'scope-exit',
+          'scope-enter', 'hand-over')
+
+
+class SweepTests(unittest.TestCase):
+    """The sweep itself."""
+
+    def points(self, function, **options):
+        return len(list(sweep(function, **options)))
+
+    def test_three_lines(self):
+        def use(lock):
+            with lock:
+                work()
+
+        for run in sweep(use, setup=threading.Lock):
+            self.assertFalse(run.state.locked(), run)
+
+    def test_finds_a_hole(self):
+        def leaky(state):
+            state.append('open')
+            step()
+            try:
+                work()
+            finally:
+                state.clear()
+
+        broken = [run for run in sweep(leaky, setup=list) if run.state]
+        self.assertEqual([run.places[0][2] for run in broken], ['step'])
+        self.assertEqual(broken[0].where, 'eval')
+
+        # The same N finds it again.
+        again = [run for run in sweep(leaky, setup=list) if run.state]
+        self.assertEqual([run.n for run in again], [run.n for run in broken])
+
+    def test_every_point_is_cut(self):
+        def nothing():
+            pass
+
+        def steps():
+            step()
+            step()
+            step()
+
+        def loop(count):
+            for _ in range(count):
+                pass
+
+        empty = self.points(nothing, where='eval')
+        self.assertGreater(empty, 0)
+        self.assertEqual(self.points(steps, where='eval'), empty + 3)
+        loops = [self.points(loop, setup=lambda: count, where='eval')
+                 for count in (5, 15)]
+        self.assertEqual(loops[1] - loops[0], 10)
+        runs = list(sweep(steps, where='eval'))
+        self.assertEqual([run.n for run in runs],
+                         list(range(1, len(runs) + 1)))
+
+    def test_checks_of_signals(self):
+        # repr() of each object is one.
+        nested = [[[], []], [[]]]
+
+        def function():
+            return repr(nested)
+
+        runs = list(sweep(function, where='signals'))
+        self.assertEqual(len(runs), 6)
+        for run in runs:
+            self.assertEqual(run.where, 'signals')
+            self.assertEqual(run.places[0][2], function.__qualname__)
+        kinds = collections.Counter(run.where for run in sweep(function))
+        self.assertEqual(kinds['signals'], 6)
+        self.assertGreater(kinds['eval'], 0)
+
+    def test_checks_of_signals_in_masked_code(self):
+        def function(log):
+            try:
+                pass
+            finally:
+                repr([])
+                log.append('done')
+            step()
+            log.append('after')
+
+        runs = list(sweep(function, setup=list, where='signals'))
+        self.assertEqual([run.state for run in runs], [['done']])
+        self.assertTrue(runs[0].escaped)
+
+    def test_other_thread(self):
+        # The check points of one thread are counted, and only it is cut.
+        def function(lock):
+            with lock:
+                work()
+
+        def in_thread():
+            results.append([
+                (run.n, run.places)
+                for run in sweep(function, setup=LockClass, where='eval')])
+
+        results = []
+        in_thread()
+        thread = threading.Thread(target=in_thread)
+        with threading_helper.start_threads([thread]):
+            for _ in range(1000):
+                step()
+        self.assertEqual(len(results), 2)
+        self.assertEqual(results[0], results[1])
+
+    def test_unknown_kind(self):
+        with self.assertRaises(ValueError):
+            list(sweep(work, where='nonsense'))
+
+    def test_what_a_run_tells(self):
+        def function(value):
+            try:
+                step()
+            except Interrupt:
+                return 'caught'
+            work()
+            return value
+
+        runs = list(sweep(function, setup=lambda: 'value', where='eval'))
+        by_place = {run.places[0][2]: run for run in runs}
+        run = by_place['step']
+        self.assertTrue(run.raised)
+        self.assertFalse(run.escaped)
+        self.assertEqual(run.result, 'caught')
+        run = by_place['work']
+        self.assertTrue(run.raised)
+        self.assertTrue(run.escaped)
+        self.assertFalse(run.late)
+        self.assertIsNone(run.result)
+        self.assertIsNone(run.error)
+        self.assertIsNone(run.problem)
+        self.assertIsInstance(run.exc, Interrupt)
+        self.assertEqual(run.exc.args, ('eval', run.n))
+        self.assertEqual(run.state, 'value')
+        self.assertEqual([place[2] for place in run.places],
+                         ['work', function.__qualname__])
+        line = function.__code__.co_firstlineno + 5
+        self.assertRegex(
+            repr(run),
+            rf"^<interrupt at 'eval' check point {run.n}, raised in work "
+            rf"\(.*\.py:\d+\), called from in .*function \(.*\.py:{line}\)>$")
+
+    def test_late(self):
+        # No check point comes after the cleanup that raises.
+        def function():
+            try:
+                pass
+            finally:
+                step()
+                raise Failure
+
+        runs = list(sweep(function, where='eval', errors=Failure))
+        self.assertEqual([run.late for run in runs], [False, True])
+        self.assertIsNone(runs[0].error)
+        self.assertIsInstance(runs[1].error, Failure)
+        self.assertFalse(runs[1].escaped)
+        self.assertTrue(runs[1].raised)
+        self.assertIn('raised after the call', repr(runs[1]))
+
+    def test_setup_and_teardown(self):
+        log = []
+
+        def setup():
+            log.append('s')
+            return log
+
+        def function(state):
+            state.append('c')
+
+        def teardown(state):
+            state.append('t')
+
+        for run in sweep(function, setup, teardown=teardown):
+            self.assertIs(run.state, log)
+            log.append('b')
+        self.assertRegex(''.join(log), r'^(sct)+(sc?bt)+(sct)+$')
+
+        with self.assertRaises(Failure):
+            for run in sweep(function, setup, teardown=teardown):
+                log.append('b')
+                raise Failure
+        self.assertEqual(''.join(log[-2:]), 'bt')
+
+        # Without setup() there is nothing to hand on.
+        for run in sweep(work, teardown=functools.partial(log.append, 'T')):
+            self.assertIsNone(run.state)
+        self.assertEqual(log[-1], 'T')
+
+    def test_other_interrupts(self):
+        class Other(KeyboardInterrupt):
+            pass
+
+        for run in sweep(work, interrupt=Other):
+            self.assertIs(type(run.exc), Other)
+
+    def test_own_exceptions(self):
+        def function():
+            step()
+            raise Failure
+
+        with self.assertRaises(Failure):
+            list(sweep(function))
+        runs = list(sweep(function, errors=Failure))
+        self.assertTrue(all(run.escaped for run in runs))
+        with self.assertRaises(Failure):
+            list(sweep(function, errors=ZeroDivisionError))
+
+    def test_own_exception_of_a_cut_call(self):
+        def function():
+            try:
+                work()
+            except Interrupt:
+                raise Failure
+
+        with self.assertRaises(Failure) as caught:
+            list(sweep(function))
+        self.assertIsInstance(caught.exception.__context__, Interrupt)
+        [note] = caught.exception.__notes__
+        self.assertRegex(note, "^During <interrupt at 'eval' check point .*"
+                               "raised in work")
+        errors = [run.error for run in sweep(function, errors=Failure)
+                  if not run.escaped]
+        self.assertEqual([type(error) for error in errors], [Failure])
+
+    def test_endless_function(self):
+        def function():
+            while True:
+                step()
+
+        with self.assertRaisesRegex(SweepError, 'never end'):
+            list(sweep(function, max_points=100))
+        with self.assertRaisesRegex(SweepError, 'too many'):
+            list(sweep(lambda: [step() for _ in range(100)], max_points=100))
+
+    def test_endless_sweep(self):
+        # With each interrupt it takes one step more.
+        count = 1
+
+        def function():
+            nonlocal count
+            try:
+                for _ in range(count):
+                    step()
+            except Interrupt:
+                count += 1
+
+        with self.assertRaisesRegex(SweepError, 'has reached 50 '):
+            list(sweep(function, max_points=50))
+
+    def test_not_deterministic(self):
+        count = 0
+
+        def function():
+            nonlocal count
+            count += 1
+            for _ in range(count):
+                step()
+
+        with self.assertRaisesRegex(SweepError, 'not deterministic'):
+            list(sweep(function))
+
+        # It settles, and then changes its mind.
+        def other():
+            for _ in range(1 if interrupted else 2):
+                step()
+
+        interrupted = False
+        with self.assertRaisesRegex(SweepError, 'not deterministic'):
+            for run in sweep(other, where='eval'):
+                interrupted = True
+        interrupted = False
+        for run in sweep(other, where='eval', exact=False):
+            interrupted = True
+
+        def random():
+            nonlocal count
+            count += 1
+            for _ in range(count % 3):
+                step()
+
+        with self.assertRaisesRegex(SweepError, 'not deterministic'):
+            list(sweep(random))
+        self.assertNotEqual(list(sweep(random, exact=False)), [])
+
+    def test_masked_code(self):
+        try:
+            pass
+        finally:
+            with self.assertRaisesRegex(SweepError, 'masked code'):
+                list(sweep(work))
+
+    def check_problem(self, problem, function, **options):
+        with self.assertRaisesRegex(SweepError, problem):
+            list(sweep(function, **options))
+        runs = list(sweep(function, strict=False, **options))
+        self.assertIn(problem, [run.problem for run in runs])
+        # Nothing is left over for others.
+        step()
+        self.assertFalse(threading.interrupts_pending())
+        self.assertFalse(threading.interrupts_masked())
+
+    def test_lost(self):
+        class Losing:
+            """Says that it has delivered what it has not."""
+            send = staticmethod(_interrupts.send)
+
+            def sweep_start(self, n, where, exc):
+                self.n = n
+
+            def sweep_stop(self):
+                return 1, self.n == 1
+
+        with support.swap_attr(interrupt_sweep, '_interrupts', Losing()):
+            self.check_problem('lost', work)
+
+    def test_raised_twice(self):
+        # The function raises what it is interrupted with, while a signal is on
+        # its way whose handler does the same.
+        exc = None
+
+        def make(where, n):
+            nonlocal exc
+            exc = Interrupt(where, n)
+            return exc
+
+        def handler(signum, frame):
+            raise exc
+
+        def raises():
+            yield
+
+        def function():
+            try:
+                work()
+            except Interrupt:
+                pass
+            else:
+                return
+            # In one call of a C function: no check point lies between.
+            exhaust(map(operator.call, [
+                functools.partial(_thread.interrupt_main, signal.SIGUSR1),
+                functools.partial(raises().throw, exc)]))
+
+        old = signal.signal(signal.SIGUSR1, handler)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        self.check_problem('raised twice', function, where='eval',
+                           interrupt=make)
+
+    def test_unraisable(self):
+        def function():
+            try:
+                work()
+            except Interrupt as exc:
+                sys.unraisablehook(types.SimpleNamespace(exc_value=exc))
+
+        self.check_problem('reported as unraisable', function)
+
+    def test_forgotten(self):
+        # Nobody asks about what comes while the handler runs.
+        def handler(signum, frame):
+            step()
+
+        def function():
+            signal.raise_signal(signal.SIGUSR1)
+
+        old = signal.signal(signal.SIGUSR1, handler)
+        self.addCleanup(signal.signal, signal.SIGUSR1, old)
+        self.addCleanup(_interrupts.suppress_rearm, None)
+        _interrupts.suppress_rearm('handler')
+        self.check_problem('forgotten until the sweep asked about it',
+                           function, where='eval')
+        _interrupts.suppress_rearm(None)
+        self.assertNotEqual(list(sweep(function, where='eval')), [])
+
+    def test_mask_that_stays(self):
+        scope = threading.nointerrupts()
+        entered = False
+
+        def function():
+            nonlocal entered
+            try:
+                work()
+            except Interrupt:
+                scope.__enter__()
+                entered = True
+
+        def teardown():
+            nonlocal entered
+            if entered:
+                scope.__exit__(None, None, None)
+                entered = False
+
+        self.check_problem('the code after the call is masked', function,
+                           teardown=teardown)
+        with self.assertRaisesRegex(SweepError, 'not interrupted'):
+            list(sweep(scope.__enter__, teardown=functools.partial(
+                scope.__exit__, None, None, None)))
+
+    def test_nothing_comes_between(self):
+        # Neither a collection nor a tracer brings check points of its own.
+        def function():
+            state.append((gc.isenabled(), sys.gettrace()))
+
+        def tracer(frame, event, arg):
+            pass
+
+        state = []
+        old = sys.gettrace()
+        self.addCleanup(sys.settrace, old)
+        self.addCleanup((gc.enable if gc.isenabled() else gc.disable))
+        for enabled in False, True:
+            (gc.enable if enabled else gc.disable)()
+            sys.settrace(tracer)
+            runs = list(sweep(function))
+            found = gc.isenabled(), sys.gettrace()
+            sys.settrace(old)
+            self.assertEqual(found, (enabled, tracer))
+            self.assertEqual(set(state), {(False, None)})
+            self.assertNotEqual(runs, [])
+
+    def test_forget(self):
+        class Object:
+            pass
+
+        def function():
+            local = Object()
+            references.append(weakref.ref(local))
+            step()
+
+        references = []
+        for run in sweep(function, where='eval'):
+            if run.places[0][2] == 'step':
+                self.assertIsNotNone(references[-1]())
+                text = repr(run)
+                run.forget()
+                self.assertIsNone(references[-1]())
+                self.assertEqual(repr(run), text)
+                break
+        else:
+            self.fail('step() was not interrupted')
+
+
+class SuppressingTests(unittest.TestCase):
+    """Taking NITs and TITs out of bytecode."""
+
+    def count(self, code):
+        return collections.Counter(masking_instructions(code).values())
+
+    def codes(self, code):
+        yield code
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                yield from self.codes(constant)
+
+    def test_kinds(self):
+        def everything(manager):
+            try:
+                with manager:
+                    yield
+            except Failure:
+                pass
+            finally:
+                yield
+
+        self.assertEqual(self.count(everything.__code__), {
+            'enter NIT': 1, 'enter TIT': 1,
+            'exit NIT': 1, 'exit TIT': 1,
+            'exit NIT of exception': 1, 'exit TIT before reraise': 1,
+            'exit TIT when suppressed': 1,
+            'finally NIT': 1, 'finally TIT': 1,
+            'finally NIT of exception': 1, 'finally TIT before reraise': 1,
+            'suspending TIT': 2,
+            'handler NIT': self.count(everything.__code__)['handler NIT'],
+        })
+
+    def test_every_instruction_has_a_kind(self):
+        files = [__file__, contextlib.__file__, threading.__file__,
+                 tempfile.__file__, asyncio.tasks.__file__,
+                 asyncio.taskgroups.__file__]
+        total = collections.Counter()
+        for file in files:
+            with open(file, 'rb') as source:
+                module = compile(source.read(), file, 'exec')
+            for code in self.codes(module):
+                count = self.count(code)
+                names = collections.Counter(
+                    instruction.opname
+                    for instruction in dis.get_instructions(code))
+                with self.subTest(file=file, code=code.co_qualname):
+                    self.assertEqual(count.total(),
+                                     names['NIT'] + names['TIT'])
+                    for name in 'NIT', 'TIT':
+                        self.assertEqual(names[name], sum(
+                            number for kind, number in count.items()
+                            if name in kind.split()))
+                    enters = (names['BEFORE_WITH']
+                              + names['BEFORE_ASYNC_WITH'])
+                    for kind in 'enter NIT', 'enter TIT':
+                        self.assertEqual(count[kind], enters, kind)
+                    for kind in ('exit NIT of exception',
+                                 'exit TIT before reraise',
+                                 'exit TIT when suppressed'):
+                        self.assertEqual(count[kind],
+                                         names['WITH_EXCEPT_START'], kind)
+                    self.assertEqual(count['exit NIT'], count['exit TIT'])
+                total += count
+        self.assertEqual(total.keys(), set(KINDS))
+
+    def test_code_is_changed_and_restored(self):
+        def function(manager):
+            def nested():
+                with manager:
+                    pass
+            with manager:
+                pass
+            return nested
+
+        def names(code):
+            return [instruction.opname
+                    for instruction in dis.get_instructions(code)]
+
+        original = function.__code__
+        names_before = names(original)
+        with suppressing('exit NIT', [function]) as count:
+            self.assertEqual(count, 2)
+            names_now = names(function.__code__)
+            self.assertEqual(
+                [pair for pair in zip(names_before, names_now, strict=True)
+                 if pair[0] != pair[1]],
+                [('NIT', 'NOP')])
+            nested = function(contextlib.nullcontext())
+            self.assertNotIn('exit NIT', self.count(nested.__code__))
+            self.assertIn('enter NIT', self.count(nested.__code__))
+        self.assertIs(function.__code__, original)
+
+    def test_restored_after_an_exception(self):
+        original = clean_up.__code__
+        with self.assertRaises(Failure):
+            with suppressing('finally NIT', [clean_up]):
+                self.assertIsNot(clean_up.__code__, original)
+                raise Failure
+        self.assertIs(clean_up.__code__, original)
+
+    def test_methods(self):
+        original = DelegatingTrace.outer.__code__
+        for outer in DelegatingTrace.outer, DelegatingTrace().outer:
+            with suppressing('suspending TIT', [outer]):
+                self.assertIsNot(DelegatingTrace.outer.__code__, original)
+            self.assertIs(DelegatingTrace.outer.__code__, original)
+
+    def test_errors(self):
+        original = clean_up.__code__
+        with self.assertRaisesRegex(ValueError, 'none of'):
+            with suppressing('nonsense', [clean_up]):
+                self.fail()
+        with self.assertRaisesRegex(ValueError, "no 'enter NIT'"):
+            with suppressing('enter NIT', [clean_up, catch]):
+                self.fail()
+        self.assertIs(clean_up.__code__, original)
+
+
+REPORT = 'report'
+
+
+def report():
+    with table_in_use():
+        # Where `async with` is cut, what it would have awaited is left over.
+        warnings.simplefilter('ignore', RuntimeWarning)
+        json.dump({name: len(Account(cls, errors=Exception).broken)
+                   for name, cls in CONSTRUCTS.items()}, sys.stdout)
+
+
+if __name__ == '__main__':
+    if sys.argv[1:] == [REPORT]:
+        report()
+    else:
+        unittest.main()
