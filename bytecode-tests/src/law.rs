@@ -99,24 +99,28 @@ struct Oparg {
     depth: u8,
     hard: bool,
     suspending: bool,
+    entering: bool,
 }
 
 impl Oparg {
     const DEPTH: u32 = 0x1f;
     const HARD: u32 = 0x20;
     const SUSPENDING: u32 = 0x40;
+    const ENTERING: u32 = 0x80;
 
     fn decode(instruction: &Instruction) -> Result<Self, Rule> {
         let oparg = instruction.oparg();
-        let known = Self::DEPTH | Self::HARD | Self::SUSPENDING;
+        let known = Self::DEPTH | Self::HARD | Self::SUSPENDING | Self::ENTERING;
         let decoded = Self {
             depth: u8::try_from(oparg & Self::DEPTH).expect("five bits fit"),
             hard: oparg & Self::HARD != 0,
             suspending: oparg & Self::SUSPENDING != 0,
+            entering: oparg & Self::ENTERING != 0,
         };
         let nonsense = oparg & !known != 0
             || (decoded.depth == 0 && (decoded.hard || decoded.suspending))
-            || (decoded.suspending && instruction.opname == "NIT");
+            || (decoded.suspending && instruction.opname == "NIT")
+            || (decoded.entering && (!decoded.hard || decoded.depth < 2));
         if nonsense {
             Err(Rule::Encoding)
         } else {
@@ -133,13 +137,21 @@ struct Level {
     depth: u8,
     /// 1 for the outermost region; `None` while all are soft.
     hard_from: Option<u8>,
+    /// The innermost region is soft, inside a hard one.
+    entering: bool,
 }
 
 impl Level {
     const OPEN: Self = Self {
         depth: 0,
         hard_from: None,
+        entering: false,
     };
+
+    /// Whether the innermost region is soft.
+    fn is_innermost_soft(self) -> bool {
+        self.depth > 0 && (self.entering || !self.is_hard())
+    }
 
     fn is_hard(self) -> bool {
         self.hard_from.is_some()
@@ -150,15 +162,18 @@ impl Level {
         Self {
             depth: depth.min(self.depth),
             hard_from: self.hard_from.filter(|&from| from <= depth),
+            // What has an innermost region of its own encloses nothing.
+            entering: self.entering && depth >= self.depth,
         }
     }
 
     /// The level in a region opened here.
-    fn inside(self, hard: bool) -> Self {
+    fn inside(self, own: Oparg) -> Self {
         let depth = self.depth + 1;
         Self {
             depth,
-            hard_from: self.hard_from.or(hard.then_some(depth)),
+            hard_from: self.hard_from.or(own.hard.then_some(depth)),
+            entering: own.entering,
         }
     }
 }
@@ -168,7 +183,11 @@ impl fmt::Display for Level {
         if *self == Self::OPEN {
             return f.write_str("open");
         }
-        let strength = if self.is_hard() { "hard" } else { "soft" };
+        let strength = match (self.entering, self.is_hard()) {
+            (true, _) => "soft inside hard",
+            (false, true) => "hard",
+            (false, false) => "soft",
+        };
         write!(f, "depth {}, {strength}", self.depth)
     }
 }
@@ -405,7 +424,9 @@ impl<'a> Analysis<'a> {
             }
         };
         let (after, broken) = if own.suspending {
-            let same = own.depth == before.depth && own.hard == before.is_hard();
+            let same = own.depth == before.depth
+                && own.hard == before.is_hard()
+                && own.entering == before.entering;
             (before, (!same).then_some(Rule::YieldRearms))
         } else if instruction.opname == "TIT" {
             let after = before.enclosing(own.depth);
@@ -414,7 +435,7 @@ impl<'a> Analysis<'a> {
             } else {
                 (
                     after,
-                    (own.hard != after.is_hard()).then_some(Rule::TitRestores),
+                    (own.hard != after.is_hard() || own.entering).then_some(Rule::TitRestores),
                 )
             }
         } else if own.depth <= before.depth {
@@ -425,10 +446,16 @@ impl<'a> Analysis<'a> {
                 (!allowed).then_some(Rule::NitOpensOne),
             )
         } else if own.depth > before.depth + 1 {
-            (before.inside(own.hard), Some(Rule::NitOpensOne))
+            (before.inside(own), Some(Rule::NitOpensOne))
         } else {
             let dropped = before.is_hard() && !own.hard;
-            (before.inside(own.hard), dropped.then_some(Rule::HardStays))
+            // Nothing is opened inside of an enter, and E is not for the first
+            // hard region.
+            let misplaced = before.entering || (own.entering && !before.is_hard());
+            (
+                before.inside(own),
+                (dropped || misplaced).then_some(Rule::HardStays),
+            )
         };
         if let Some(rule) = broken {
             let detail = format!("{} {} at {before}", instruction.opname, instruction.oparg());
@@ -448,11 +475,11 @@ impl<'a> Analysis<'a> {
                     Rule::ReturnMasked
                 }
                 "BEFORE_WITH" | "BEFORE_ASYNC_WITH"
-                    if level == Level::OPEN || !self.enter_ends_protected(i) =>
+                    if !level.is_innermost_soft() || !self.enter_ends_protected(i) =>
                 {
                     Rule::EnterMasked
                 }
-                "WITH_EXCEPT_START" if !level.is_hard() => Rule::ExitMasked,
+                "WITH_EXCEPT_START" if !level.is_hard() || level.entering => Rule::ExitMasked,
                 "YIELD_VALUE" if !self.yield_rearms(i, level) => Rule::YieldRearms,
                 "RERAISE" if !self.reraises_outside(i, level) => Rule::ReraiseOutside,
                 "NIT" => {

@@ -4,6 +4,7 @@ use super::*;
 
 const SOFT: u32 = 0;
 const HARD: u32 = 0x20;
+const ENTERING: u32 = 0x80;
 const SUSPENDING: u32 = 0x40;
 
 /// A program by instruction numbers; offsets are twice those.
@@ -304,6 +305,24 @@ fn soft_inside_hard_stays_hard() {
     nested_regions()
         .replace(2, nit(2 | SOFT))
         .assert_breaks([(Rule::HardStays, 2)]);
+}
+
+#[test]
+fn a_soft_region_inside_a_hard_one_says_so() {
+    // What enters there without the mark, and the mark where nothing enters.
+    let enter = |level| {
+        Program::new([
+            nit(1 | HARD),
+            nit(level),
+            op("BEFORE_WITH"),
+            tit(1 | HARD),
+            tit(0),
+            op("RETURN_CONST"),
+        ])
+    };
+    enter(2 | HARD).assert_breaks([(Rule::EnterMasked, 2)]);
+    Program::new([nit(1 | ENTERING), tit(0), op("RETURN_CONST")])
+        .assert_breaks([(Rule::Encoding, 0), (Rule::TitLeaves, 1)]);
 }
 
 #[test]
