@@ -136,7 +136,7 @@ typedef struct _PyInterruptState {
  * All zero is a valid state.
  */
 typedef struct _PyInterruptCarried {
-    /* How many scopes generators carry; while it is zero there is nothing to
+    /* How many generators carry scopes; while it is zero there is nothing to
      * look up.  Written under the interpreter's lock; whoever runs a generator
      * that carries one sees it, since the generator was handed over. */
     uintptr_t count;
@@ -277,13 +277,13 @@ _PyInterruptCore_API(int) _PyInterruptCore_EnterScope(
 
 /* Leave the scope that this very frame has entered last with this object and a
  * `with`; or else the one that was entered last by a call; or, unless the object
- * is `shared` by all, by a `with` of another frame.  Returns 0, or -1 if there
- * is none that this stack or a running generator carries; nothing has changed
- * then. */
+ * is `shared` by all, by a `with` of another frame.  `carrier` is as for
+ * EnterScope().  Returns 0, or -1 if there is none that this stack or a running
+ * generator carries; nothing has changed then. */
 _PyInterruptCore_API(int) _PyInterruptCore_LeaveScope(
     _PyInterruptState *state, _PyInterruptCarried *carried,
-    const void *scope, int shared, const _PyInterruptWalk *walk,
-    _PyInterruptCore_StepFunc step);
+    const void *scope, int shared, const void *carrier,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
 /* A number below those of all scopes that are entered from now on. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Mark(void);

@@ -47,7 +47,7 @@ impl Default for InterruptState {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Carried {
-    /// How many scopes there are in `carriers`.
+    /// How many generators there are in `carriers`.
     pub count: usize,
     /// A [`Carriers`], made when there is something to keep.
     pub carriers: *mut c_void,
@@ -225,6 +225,7 @@ impl InterruptState {
         change: impl FnOnce(&mut Scopes) -> T,
     ) -> T {
         let thread = self.several() as usize;
+        let lowered = self.waiting & LOWERS != 0;
         // SAFETY: by the contract.
         let carried = unsafe { &mut *carried };
         if carried.carriers.is_null() {
@@ -237,9 +238,12 @@ impl InterruptState {
             stack: stack as usize,
             stacks: &mut self.thread_mut().stacks,
             carriers,
+            gained_call: false,
         };
         let result = change(&mut scopes);
-        let lowers = scopes.any_lowers();
+        // Many tasks can carry scopes: all are looked at only if one may matter.
+        let may_lower = lowered || scopes.gained_call;
+        let lowers = may_lower && scopes.any_lowers();
         carried.count = carriers.count();
         self.waiting = self.bits() | if lowers { LOWERS } else { 0 };
         result
@@ -456,6 +460,7 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveScope(
     carried: *mut Carried,
     scope: *const c_void,
     shared: c_int,
+    carrier: *const c_void,
     walk: *const Walk,
     step: StepFunc,
 ) -> c_int {
@@ -467,7 +472,7 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveScope(
     // SAFETY: as in EnterScope.
     let left = unsafe {
         state.change_scopes(carried, walk.stack, |scopes| {
-            scopes.leave(scope as usize, shared != 0, steps)
+            scopes.leave(scope as usize, shared != 0, identity(carrier), steps)
         })
     };
     if left.is_ok() { 0 } else { -1 }

@@ -193,9 +193,9 @@ pub struct Carriers {
 }
 
 impl Carriers {
-    /// How many scopes they carry.
+    /// How many generators carry scopes.
     pub fn count(&self) -> usize {
-        self.bags.values().map(Vec::len).sum()
+        self.bags.len()
     }
 
     fn is_empty(&self) -> bool {
@@ -227,6 +227,8 @@ pub struct Scopes<'a> {
     pub stacks: &'a mut Stacks,
     /// What generators carry.
     pub carriers: &'a mut Carriers,
+    /// Whether this thread has got one that no `with` of its own has entered.
+    pub gained_call: bool,
 }
 
 /// What the scopes that count come to.
@@ -339,22 +341,24 @@ impl Scopes<'_> {
         steps: impl Iterator<Item = Step>,
     ) -> Result<(), NoMemory> {
         let thread = self.thread;
+        let owner = Owner::of(steps);
         let bag = self.bag(carrier)?;
         bag.try_reserve(1).map_err(|_| NoMemory)?;
         bag.push(Entry {
             scope,
             kind,
-            owner: Owner::of(steps),
+            owner,
             thread,
             number: NEXT_NUMBER.fetch_add(1, Relaxed),
         });
+        self.gained_call |= !owner.lexical;
         Ok(())
     }
 
     /// Leave a scope of this object. A `with` leaves the one that its function has
     /// entered; a call the last one that was entered by a call. What a `with` of
     /// another function will leave, a call leaves only if the object is not `shared`:
-    /// then it means that one.
+    /// then it means that one. `carrier` is the innermost generator that runs.
     ///
     /// # Errors
     ///
@@ -363,6 +367,7 @@ impl Scopes<'_> {
         &mut self,
         scope: Identity,
         shared: bool,
+        carrier: Option<Identity>,
         steps: impl Iterator<Item = Step> + Clone,
     ) -> Result<(), NotEntered> {
         let frame = steps.clone().find_map(|step| step.frame);
@@ -370,11 +375,8 @@ impl Scopes<'_> {
         let mut others = None;
         let carriers = steps.filter_map(|step| step.carrier).map(Some);
         // Without the test a deep stack would be walked for nothing.
-        let carriers = carriers.take(if self.carriers.is_empty() {
-            0
-        } else {
-            usize::MAX
-        });
+        let any = carrier.is_some() && !self.carriers.is_empty();
+        let carriers = carriers.take(if any { usize::MAX } else { 0 });
         for carrier in carriers.chain([None]) {
             let bag = match carrier {
                 Some(carrier) => self.carriers.get(carrier),
@@ -463,6 +465,7 @@ impl Scopes<'_> {
         }
         self.forget_if_empty(source);
         self.forget_if_empty(to);
+        self.gained_call |= count > 0;
         Ok(count)
     }
 
@@ -484,6 +487,7 @@ impl Scopes<'_> {
         // Who has entered it otherwise has ended, and opens nothing for its caller.
         let owner = entering.unwrap_or(Owner::NOBODY);
         let thread = self.thread;
+        self.gained_call = true;
         if let Ok(bag) = self.bag(to)
             && bag.try_reserve(left.len()).is_ok()
         {
@@ -546,6 +550,10 @@ mod tests {
     const ENTERS: u8 = 1;
     const ENTERS_IN_FINALLY: u8 = 2 | HARD | ENTERING;
 
+    fn innermost(running: &[Step]) -> Option<Identity> {
+        running.iter().find_map(|step| step.carrier)
+    }
+
     fn frame(frame: FrameId, level: u8) -> Step {
         Step {
             frame: Some(frame),
@@ -584,6 +592,7 @@ mod tests {
                 stack,
                 stacks: &mut self.stacks,
                 carriers: &mut self.carriers,
+                gained_call: false,
             }
         }
 
@@ -598,7 +607,8 @@ mod tests {
         }
 
         fn leave(&mut self, scope: Identity, running: &[Step]) -> Result<(), NotEntered> {
-            self.scopes().leave(scope, false, running.iter().copied())
+            self.scopes()
+                .leave(scope, false, innermost(running), running.iter().copied())
         }
 
         fn hand_over(&mut self, from: Option<Identity>, running: &[Step]) -> usize {
@@ -907,7 +917,7 @@ mod tests {
             let mut world = World::default();
             world.enter(S, MASK, &with);
             let running = call.iter().copied();
-            assert_eq!(world.scopes().leave(S, shared, running), left);
+            assert_eq!(world.scopes().leave(S, shared, None, running), left);
         }
     }
 
@@ -926,7 +936,7 @@ mod tests {
         let mut world = World::default();
         world.enter(S, MASK, &running);
         let mut scopes = world.in_thread(THREAD, OTHER_STACK);
-        let left = scopes.leave(S, false, running.iter().copied());
+        let left = scopes.leave(S, false, innermost(&running), running.iter().copied());
         assert_eq!(left, Err(NotEntered));
         assert_eq!(world.mask(&running), Some(Strength::Hard));
     }

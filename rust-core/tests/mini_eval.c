@@ -513,30 +513,52 @@ mini_enter_scope(struct mini_thread *t, const void *scope, int kind)
 }
 
 int
-mini_leave_scope(struct mini_thread *t, const void *scope)
+mini_leave_scope(struct mini_thread *t, const void *scope, int shared)
 {
     _PyInterruptWalk walk = walk_of(t);
     int err = _PyInterruptCore_LeaveScope(&t->interrupts, t->carried, scope,
-                                          1, &walk, step_out);
+                                          shared,
+                                          innermost_generator(t->current),
+                                          &walk, step_out);
     if (err == 0) {
         scopes_changed(t, _PyInterruptCore_SCOPE_EXIT);
     }
     return err;
 }
 
-/* `from` is a suspended generator, or NULL for what the running frame entered. */
+/* `from` is a suspended generator, or NULL for what the running frame entered and
+   for what was entered since `mark`. */
 int
-mini_hand_over(struct mini_thread *t, const void *from)
+mini_hand_over(struct mini_thread *t, const void *from, uintptr_t mark)
 {
     _PyInterruptWalk walk = walk_of(t);
     int count = _PyInterruptCore_HandOver(&t->interrupts, t->carried, from,
-                                          UINTPTR_MAX,
+                                          mark,
                                           innermost_generator(t->current),
                                           &walk, step_out);
     if (count > 0) {
         scopes_changed(t, _PyInterruptCore_HAND_OVER);
     }
     return count;
+}
+
+
+/* A C function that enters something for its caller, masked as a `with` is, and
+   then gives the caller what scopes were entered.  Stores a number below theirs. */
+uintptr_t
+mini_start_to_enter(struct mini_thread *t, uintptr_t *mark)
+{
+    *mark = _PyInterruptCore_Mark();
+    return mini_enter_handler(t);
+}
+
+/* Returns how many, 0 if what it has called has raised an exception. */
+int
+mini_has_entered(struct mini_thread *t, uintptr_t handler, uintptr_t mark,
+                 int raised)
+{
+    t->eval_breaker |= _PyInterruptCore_LeaveHandler(&t->interrupts, handler);
+    return raised ? 0 : mini_hand_over(t, NULL, mark);
 }
 
 

@@ -3,12 +3,14 @@
 //! does for the core, one at a time. Random programs then show a difference: something is
 //! raised where it may not be, late, never, or not together.
 //!
-//! One test, since what the core forgets it forgets in the whole process.
+//! One at a time, since what the core forgets it forgets in the whole process.
 
 mod mini;
 
+use std::sync::Mutex;
+
 use interrupt_core::ffi;
-use mini::c::LeftOut;
+use mini::c::{self, LeftOut, Miniature, Place};
 use mini::random;
 
 /// What C leaves out.
@@ -43,6 +45,8 @@ const SUPPRESSED: [&str; 9] = [
     "HAND_OVER",
 ];
 
+static SWITCHES: Mutex<()> = Mutex::new(());
+
 const SEED: u64 = 1;
 const PROGRAMS: u32 = 100_000;
 
@@ -58,6 +62,7 @@ fn report(name: &str, found: Result<usize, random::Difference>) -> Option<String
 
 #[test]
 fn each_omission_is_found() {
+    let _alone = SWITCHES.lock().unwrap();
     let left_out = LEFT_OUT.map(|left_out| {
         let found = random::search(left_out, SEED, PROGRAMS);
         report(&format!("{left_out:?}"), found)
@@ -71,4 +76,22 @@ fn each_omission_is_found() {
     });
     let missed: Vec<_> = left_out.into_iter().chain(suppressed).flatten().collect();
     assert!(missed.is_empty(), "not found: {missed:?}");
+}
+
+#[test]
+fn without_masks_everything_is_raised_at_once() {
+    const RUNNING: i32 = 0;
+    const HARD: i32 = 0x21;
+    let _alone = SWITCHES.lock().unwrap();
+    for masked in [false, true] {
+        ffi::_PyInterruptCore_SetMasks(masked.into());
+        let mut mini = Miniature::new(LeftOut::Nothing);
+        mini.call(Place::Stack(0));
+        assert_eq!(mini.enter_scope(0, 1), 0);
+        mini.nit(HARD);
+        assert_eq!(mini.is_masked(), masked);
+        mini.send(Some(0), 0);
+        let raised = mini.check(RUNNING) == c::RAISED;
+        assert_eq!(raised, !masked);
+    }
 }

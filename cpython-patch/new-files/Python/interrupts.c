@@ -743,6 +743,7 @@ _PyInterrupts_LeaveScope(uintptr_t scope, int shared)
     _PyInterruptCarried *carried = lock_carried(tstate->interp);
     int err = _PyInterruptCore_LeaveScope(interrupt_state(tstate), carried,
                                           (const void *)scope, shared,
+                                          innermost_carrier(tstate),
                                           &walk, next_step);
     unlock_carried(tstate->interp);
     if (err == 0) {

@@ -109,13 +109,15 @@ unsafe extern "C" {
     ) -> c_int;
     fn mini_send(t: *mut Thread, exc: *mut Exc, how: c_int);
     fn mini_enter_scope(t: *mut Thread, scope: *const c_void, kind: c_int) -> c_int;
-    fn mini_leave_scope(t: *mut Thread, scope: *const c_void) -> c_int;
-    fn mini_hand_over(t: *mut Thread, from: *const Frame) -> c_int;
+    fn mini_leave_scope(t: *mut Thread, scope: *const c_void, shared: c_int) -> c_int;
+    fn mini_hand_over(t: *mut Thread, from: *const Frame, mark: usize) -> c_int;
+    fn mini_start_to_enter(t: *mut Thread, mark: *mut usize) -> usize;
+    fn mini_has_entered(t: *mut Thread, handler: usize, mark: usize, raised: c_int) -> c_int;
     static mini_layout: [usize; 28];
 }
 
 /// The C object file calls these; naming them makes the linker take them.
-const CALLED_FROM_C: [*const (); 19] = [
+const CALLED_FROM_C: [*const (); 20] = [
     ffi::_PyInterruptCore_MustWait as *const (),
     ffi::_PyInterruptCore_IsMasked as *const (),
     ffi::_PyInterruptCore_Leave as *const (),
@@ -124,6 +126,7 @@ const CALLED_FROM_C: [*const (); 19] = [
     ffi::_PyInterruptCore_LeaveHandler as *const (),
     ffi::_PyInterruptCore_EnterScope as *const (),
     ffi::_PyInterruptCore_LeaveScope as *const (),
+    ffi::_PyInterruptCore_Mark as *const (),
     ffi::_PyInterruptCore_HandOver as *const (),
     ffi::_PyInterruptCore_CarrierEnds as *const (),
     ffi::_PyInterruptCore_SetFloor as *const (),
@@ -387,15 +390,28 @@ impl Miniature {
         unsafe { mini_enter_scope(self.thread(), Self::object(object), kind) }
     }
 
-    pub fn leave_scope(&mut self, object: u8) -> c_int {
+    pub fn leave_scope(&mut self, object: u8, shared: bool) -> c_int {
         // SAFETY: as above.
-        unsafe { mini_leave_scope(self.thread(), Self::object(object)) }
+        unsafe { mini_leave_scope(self.thread(), Self::object(object), shared.into()) }
     }
 
     pub fn hand_over(&mut self, from: Option<usize>) -> c_int {
         let from = from.map_or(ptr::null_mut(), |g| self.frame(Place::Generator(g)));
         // SAFETY: as in `calls`.
-        unsafe { mini_hand_over(self.thread(), from) }
+        unsafe { mini_hand_over(self.thread(), from, usize::MAX) }
+    }
+
+    /// Returns the number of the mask, and a number below those of scopes.
+    pub fn start_to_enter(&mut self) -> (usize, usize) {
+        let mut mark = 0;
+        // SAFETY: as in `calls`, and C only writes to the second.
+        let handler = unsafe { mini_start_to_enter(self.thread(), &raw mut mark) };
+        (handler, mark)
+    }
+
+    pub fn has_entered(&mut self, (handler, mark): (usize, usize), raised: bool) -> c_int {
+        // SAFETY: as in `calls`.
+        unsafe { mini_has_entered(self.thread(), handler, mark, raised.into()) }
     }
 
     /// The exceptions of a list of C.

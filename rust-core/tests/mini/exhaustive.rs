@@ -9,7 +9,7 @@ use super::program::{How, Op, Program, SCOPES};
 /// What these programs are made of: two generators, and three objects for scopes.
 /// Exceptions have one type, and data: which of them are one is a matter of the queues
 /// alone.
-const OPS: [Op; 33] = [
+const OPS: [Op; 35] = [
     Op::Call,
     Op::Return,
     Op::Enter(Soft),
@@ -48,6 +48,8 @@ const OPS: [Op; 33] = [
     Op::LeaveScope(SCOPES[2]),
     Op::HandOver,
     Op::HandOverFrom(0),
+    Op::StartToEnter,
+    Op::HasEntered,
     Op::Signal,
     Op::Send(How::Instance),
     Op::Check,

@@ -45,6 +45,11 @@ impl What {
         }
     }
 
+    /// Whether the object is one that all use: `nointerrupts` itself, say.
+    pub fn is_shared(self) -> bool {
+        !matches!(self, What::Masks(_, 3..) | What::Opens(3..))
+    }
+
     /// Whether it is a scope.
     pub fn is_scope(self) -> bool {
         matches!(self, What::Masks(..) | What::Opens(_))
@@ -120,15 +125,15 @@ impl Model {
         entering.or(frames.next()).unwrap_or(NOBODY)
     }
     pub fn enter(&mut self, scope: What) {
-        let own = (What::Region(Soft), self.frame(0, false), false);
-        let by_with = self.running.contains(&own);
-        self.running.push((scope, self.frame(0, true), by_with));
+        let region = (What::Region(Soft), self.frame(0, false), false);
+        let mark = (scope, self.frame(0, true), self.running.contains(&region));
+        self.running.push(mark);
     }
     pub fn leave(&mut self, what: What) -> bool {
         let own = (what, self.frame(0, false), true);
-        let may = |mark: &Mark| *mark == own || mark.0 == what && !mark.2;
+        let may = |m: &Mark| m.0 == what && (*m == own || !m.2 || !what.is_shared());
         let same = (0..self.running.len()).filter(|&i| may(&self.running[i]));
-        let found = same.max_by_key(|&i| (self.running[i] == own, i));
+        let found = same.max_by_key(|&i| (self.running[i] == own, !self.running[i].2, i));
         found.map(|i| self.running.remove(i)).is_some()
     }
     pub fn hand_over(&mut self, from: FrameId, outwards: usize) -> usize {

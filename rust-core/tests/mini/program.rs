@@ -67,6 +67,10 @@ pub enum Op {
     HandOver,
     /// Give those that a suspended generator carries to the caller.
     HandOverFrom(usize),
+    /// Call a C function that enters something for the caller, as ExitStack does.
+    StartToEnter,
+    /// It has entered it, or what it has called has raised an exception.
+    HasEntered,
     /// A signal arrives.
     Signal,
     /// Another thread sends an exception.
@@ -99,6 +103,8 @@ struct Frame {
     regions: Vec<(u8, Strength)>,
     /// If it is a signal handler's: its number, and where it was started.
     handler: Option<(usize, c_int)>,
+    /// If it has called a C function that enters something: what C must remember.
+    enters: Option<(usize, usize)>,
     /// What it has passed on to the next one, for which it waits, without running.
     passes_on: PassesOn,
 }
@@ -177,6 +183,15 @@ impl Program {
         let top = self.top();
         let below = self.frames.len().checked_sub(2).map(|i| &self.frames[i]);
         let is_generator = matches!(top.place, Place::Generator(_));
+        if top.enters.is_some() {
+            // A C function runs: it calls others, and returns.
+            let calls = matches!(op, Op::Call | Op::Resume(_) | Op::EnterScope(_));
+            let interrupts = matches!(op, Op::Check | Op::Block | Op::Signal | Op::Send(_));
+            let goes_on = self.in_flight.is_none() && (calls || interrupts);
+            if !goes_on {
+                return op == Op::HasEntered;
+            }
+        }
         // An exception in flight is caught, or it unwinds: nothing else runs.
         match op {
             Op::Catch { depth, traced } => {
@@ -238,7 +253,13 @@ impl Program {
                     && top.handler.is_none()
                     && !self.all_marks().any(|mark| self.is_mistaken_for_top(mark))
             }
-            Op::HandOverFrom(g) => self.allows(Op::HandOver) && self.sleeping[g].is_some(),
+            // Within such a C function, what is given must have been entered in there.
+            Op::HandOverFrom(g) => {
+                let enters = self.frames.iter().any(|frame| frame.enters.is_some());
+                self.allows(Op::HandOver) && self.sleeping[g].is_some() && !enters
+            }
+            Op::StartToEnter => self.allows(Op::HandOver) && !top.is_entering(),
+            Op::HasEntered => false,
             Op::Signal => !self.signal_arrived && self.handlers() < 2,
             Op::Send(_) => self.exceptions < EXCEPTIONS,
             Op::Check | Op::Block => true,
@@ -319,12 +340,15 @@ impl Program {
         self.model.raised.len() + self.model.sent.len()
     }
 
-    /// Where an exception is in flight: catch it right here.
-    pub fn catch_here(&self) -> Option<Op> {
-        self.in_flight.map(|_| Op::Catch {
-            depth: self.top().hard_regions(),
-            traced: false,
-        })
+    /// Where an exception is in flight: what leads to its being caught right here.
+    pub fn catch_here(&self) -> Vec<Op> {
+        let depth = self.top().hard_regions();
+        let traced = false;
+        match self.top().enters {
+            _ if self.in_flight.is_none() => vec![],
+            None => vec![Op::Catch { depth, traced }],
+            Some(_) => vec![Op::HasEntered, Op::Catch { depth, traced }],
+        }
     }
 
     /// How many frames run.
@@ -422,7 +446,7 @@ impl Program {
             }
             Op::EnterScope(what) => return self.enter_scope(what),
             Op::LeaveScope(what) => {
-                let left = self.mini.leave_scope(what.object()) == 0;
+                let left = self.mini.leave_scope(what.object(), what.is_shared()) == 0;
                 same("whether a scope was left", left, self.model.leave(what))?;
             }
             Op::HandOver => {
@@ -441,6 +465,12 @@ impl Program {
                 }
                 return self.handed_over(given, GENERATOR);
             }
+            Op::StartToEnter => {
+                let enters = self.mini.start_to_enter();
+                self.top_mut().enters = Some(enters);
+                self.model.running.push((What::Region(Soft), NOBODY, false));
+            }
+            Op::HasEntered => return self.has_entered(),
             Op::Signal => {
                 self.mini.signal();
                 self.signal_arrived = true;
@@ -466,6 +496,7 @@ impl Program {
             place,
             regions: Vec::new(),
             handler,
+            enters: None,
             passes_on: PassesOn::Nothing,
         });
     }
@@ -655,6 +686,33 @@ impl Program {
         same("scopes handed over", usize::try_from(given), Ok(expected))
     }
 
+    fn has_entered(&mut self) -> Step {
+        let raised = self.in_flight.is_some();
+        let enters = self.top_mut().enters.take().expect("it runs");
+        let given = self.mini.has_entered(enters, raised);
+        let top = self.top().id;
+        let start = self.end_mask();
+        if raised {
+            return same("scopes handed over", given, 0);
+        }
+        for mark in &mut self.model.running[start..] {
+            if mark.0.is_scope() {
+                mark.1 = top;
+            }
+        }
+        self.handed_over(given, top)
+    }
+
+    /// Take away the mask of a signal handler or C function. Returns where it was.
+    fn end_mask(&mut self) -> usize {
+        let marks = &mut self.model.running;
+        let mask = (What::Region(Soft), NOBODY, false);
+        let start = marks.iter().rposition(|mark| *mark == mask);
+        let start = start.expect("it runs");
+        marks.remove(start);
+        start
+    }
+
     // --- Interrupts ---
 
     fn send(&mut self, how: How) {
@@ -738,11 +796,7 @@ impl Program {
     }
 
     fn handler_ends(&mut self, handler: usize, raised: Option<(u8, bool)>, place: c_int) -> Step {
-        let marks = &mut self.model.running;
-        let start = marks
-            .iter()
-            .rposition(|m| *m == (What::Region(Soft), NOBODY, false));
-        marks.remove(start.expect("it runs"));
+        self.end_mask();
         let raised = raised.map(|(class, plain)| self.make(class, plain));
         if let Some(exception) = raised {
             self.arrived.push(exception.id);
@@ -822,9 +876,11 @@ impl Program {
         let is_free = |&g: &usize| self.allows(Op::Forget(g));
         let own = |mark: &&Mark| mark.2 && mark.1 == self.top().id;
         let own = self.model.running.iter().find(own);
-        if self.in_flight.is_some() && inner && own.is_none() {
+        if self.top().enters.is_some() {
+            Some(Op::HasEntered)
+        } else if self.in_flight.is_some() && inner && own.is_none() {
             Some(Op::Unwind { swallowed: false })
-        } else if let Some(catch) = self.catch_here() {
+        } else if let Some(&catch) = self.catch_here().first() {
             Some(catch)
         } else if let Some(own) = own {
             Some(Op::LeaveScope(own.0))
@@ -877,7 +933,7 @@ impl Program {
         for frame in self.all_frames() {
             let strengths = frame.regions.iter().map(|region| region.1);
             (frame.place, frame.handler, strengths.collect::<Vec<_>>()).hash(hasher);
-            frame.passes_on.hash(hasher);
+            (frame.passes_on, frame.enters.is_some()).hash(hasher);
         }
         named(&self.model.running).hash(hasher);
         for sleeping in &self.sleeping {

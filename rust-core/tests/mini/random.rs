@@ -98,6 +98,8 @@ fn phrases() -> Vec<Vec<Op>> {
         weighted(5, SCOPES.map(Op::EnterScope).to_vec()),
         weighted(5, SCOPES.map(Op::LeaveScope).to_vec()),
         weighted(1, vec![Op::HandOver]),
+        weighted(2, vec![Op::StartToEnter]),
+        weighted(3, vec![Op::HasEntered]),
         weighted(1, generators(Op::HandOverFrom)),
         weighted(2, vec![Op::Signal]),
         weighted(4, send.map(Op::Send).collect()),
@@ -134,7 +136,7 @@ fn run_steps(program: &mut Program, ops: &[Op], steps: &mut Vec<Op>) -> Result<(
     for &op in ops {
         // Few steps are possible while an exception is in flight.
         let catches = match op {
-            Op::Catch { .. } | Op::Unwind { .. } => None,
+            Op::Catch { .. } | Op::Unwind { .. } | Op::HasEntered => Vec::new(),
             _ => program.catch_here(),
         };
         for op in catches.into_iter().chain([op]) {
@@ -175,11 +177,6 @@ fn shrink(left_out: LeftOut, mut difference: Difference) -> Difference {
 /// Run that many programs. Returns how many steps they took, or the first difference,
 /// shrunk.
 pub fn search(left_out: LeftOut, seed: u64, programs: u32) -> Result<usize, Difference> {
-    first(left_out, seed, programs).map_err(|difference| shrink(left_out, difference))
-}
-
-/// The same, with the first difference as it is.
-pub fn first(left_out: LeftOut, seed: u64, programs: u32) -> Result<usize, Difference> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let random = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
@@ -193,15 +190,17 @@ pub fn first(left_out: LeftOut, seed: u64, programs: u32) -> Result<usize, Diffe
     let steps = Cell::new(0);
     let phrases = vec(select(phrases()), 1..100);
     let result = TestRunner::new_with_rng(config, random).run(&phrases, |phrases| {
-        let ops = phrases.concat();
-        let taken = run(left_out, &ops).map_err(|d| TestCaseError::fail(d.why))?;
+        let taken = run(left_out, &phrases.concat());
+        let taken = taken.map_err(|difference| TestCaseError::fail(difference.why))?;
         steps.set(steps.get() + taken);
         Ok(())
     });
     match result {
         Ok(()) => Ok(steps.get()),
-        Err(TestError::Fail(_, ops)) => {
-            Err(run(left_out, &ops.concat()).expect_err("it failed a moment ago"))
+        Err(TestError::Fail(_, phrases)) => {
+            let difference = run(left_out, &phrases.concat());
+            let difference = difference.expect_err("it failed a moment ago");
+            Err(shrink(left_out, difference))
         }
         Err(error) => panic!("{error}"),
     }

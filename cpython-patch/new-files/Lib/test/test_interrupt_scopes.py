@@ -13,6 +13,7 @@ it is raised right there, and the step is missing.
 
 import _interpreters
 import _thread
+import ast
 import asyncio
 import concurrent.futures
 import contextlib
@@ -2176,6 +2177,32 @@ class BadInputTests(unittest.TestCase):
 
 
 class DocumentationTests(unittest.TestCase):
+
+    def test_stub(self):
+        # An installation has no stubs, so has none of this one.
+        path = os.path.join(os.path.dirname(threading.__file__),
+                            '_interrupts.pyi')
+        if not os.path.exists(path):
+            self.skipTest('no stub beside the library')
+        with open(path) as file:
+            stub = ast.parse(file.read())
+        declared = {}
+        for node in stub.body:
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                declared[node.name] = node
+            elif isinstance(node, ast.AnnAssign):
+                declared[node.target.id] = node
+        self.assertEqual(
+            {name for name in declared if not name.startswith('_')},
+            {name for name in dir(_interrupts) if not name.startswith('_')})
+        for name, node in declared.items():
+            if isinstance(node, ast.FunctionDef):
+                with self.subTest(name):
+                    function = getattr(_interrupts, name)
+                    parameters = inspect.signature(function).parameters
+                    self.assertEqual(
+                        [arg.arg for arg in node.args.posonlyargs],
+                        list(parameters))
 
     def test_docstrings(self):
         for thing in (
