@@ -15,6 +15,8 @@
 //! What programs there are is said by `Program::allows`. That these tests can fail is
 //! tested in `suppressed.rs`.
 
+#![cfg(not(loom))]
+
 mod mini;
 
 use std::ffi::c_int;

@@ -4,7 +4,12 @@
 //! The orderings are those of the interpreter, with one difference: it uses `seq_cst`
 //! for what is `AcqRel`, `Acquire` or `Release` here. Loom does not model the single
 //! order of all `seq_cst` accesses and treats them as these anyway. So the models
-//! show that the protocol does without that order.
+//! show that the protocol does without that order. Where a comment names no pair for
+//! one half of `AcqRel`, the protocol does without that, too.
+//!
+//! There is one signal. If two with different numbers arrive on two threads at once,
+//! the owner's clearing of `is_tripped` can hide the second one; only the single order
+//! helps against that, so loom cannot say anything about it.
 #![cfg(loom)]
 
 use std::collections::BTreeSet;

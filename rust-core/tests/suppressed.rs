@@ -5,6 +5,8 @@
 //!
 //! One at a time, since what the core forgets it forgets in the whole process.
 
+#![cfg(not(loom))]
+
 mod mini;
 
 use std::sync::Mutex;
