@@ -3,10 +3,12 @@
    A frame knows the level of the NIT or TIT it executed last.  That is not
    enough when a debugger sets f_lineno: it jumps over the instructions that
    would have stored the right one.  So the level of the target is computed the
-   way mark_stacks() in frameobject.c computes its stack. */
+   way mark_stacks() in frameobject.c computes its stack.  And an exception
+   arrives at its handler before the NIT there has stored its level. */
 
 #include "Python.h"
 #include "pycore_code.h"          // _PyCode_GetCode()
+#include "pycore_frame.h"         // _PyFrame_GetCode()
 #include "pycore_interrupts.h"    // _PyInterruptLevel_InForce()
 #include "pycore_opcode_metadata.h" // _PyOpcode_Caches
 #include "opcode.h"               // NIT, TIT
@@ -124,4 +126,17 @@ _PyInterrupts_LevelAt(PyCodeObject *co, int target)
     PyMem_Free(levels);
     Py_DECREF(code);
     return level < 0 ? _PyInterruptLevel_OPEN : level;
+}
+
+void
+_PyInterrupts_ReleaseInHandler(PyThreadState *tstate,
+                               _PyInterpreterFrame *frame, int handler)
+{
+    PyCodeObject *code = _PyFrame_GetCode(frame);
+    int level = frame->interrupt_level;
+    if (_Py_GetBaseOpcode(code, handler) == NIT) {
+        level = _PyCode_CODE(code)[handler].op.arg;
+    }
+    _PyInterrupts_SetFloor(tstate, frame, level);
+    _PyInterrupts_Release(tstate, _PyInterruptCore_CATCH);
 }

@@ -23,7 +23,6 @@
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "pycore_tstate.h"        // _PyThreadStateImpl
-#include "opcode.h"               // NIT
 
 
 static inline _PyInterruptState *
@@ -659,8 +658,9 @@ scopes_changed(PyThreadState *tstate, int reason)
     }
 }
 
-static void
-set_floor(PyThreadState *tstate, _PyInterpreterFrame *frame, int level)
+void
+_PyInterrupts_SetFloor(PyThreadState *tstate, _PyInterpreterFrame *frame,
+                       int level)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     if (state->waiting & _PyInterruptState_LOWERS) {
@@ -671,22 +671,9 @@ set_floor(PyThreadState *tstate, _PyInterpreterFrame *frame, int level)
 }
 
 void
-_PyInterrupts_ReleaseInHandler(PyThreadState *tstate,
-                               _PyInterpreterFrame *frame, int handler)
-{
-    PyCodeObject *code = _PyFrame_GetCode(frame);
-    int level = frame->interrupt_level;
-    if (_Py_GetBaseOpcode(code, handler) == NIT) {
-        level = _PyCode_CODE(code)[handler].op.arg;
-    }
-    set_floor(tstate, frame, level);
-    _PyInterrupts_Release(tstate, _PyInterruptCore_CATCH);
-}
-
-void
 _PyInterrupts_ReleaseUnwound(PyThreadState *tstate, _PyInterpreterFrame *frame)
 {
-    set_floor(tstate, frame, _PyInterruptLevel_OPEN);
+    _PyInterrupts_SetFloor(tstate, frame, _PyInterruptLevel_OPEN);
     _PyInterrupts_Release(tstate, _PyInterruptCore_UNWIND);
 }
 
@@ -694,7 +681,7 @@ int
 _PyInterrupts_TryInterrupts(PyThreadState *tstate, _PyInterpreterFrame *frame,
                             int oparg)
 {
-    set_floor(tstate, frame, _PyInterruptLevel_InForce(oparg));
+    _PyInterrupts_SetFloor(tstate, frame, _PyInterruptLevel_InForce(oparg));
     uintptr_t bits = _PyInterruptCore_Leave(interrupt_state(tstate), frame);
     if (rearm(tstate, bits) == 0 || (oparg & _PyInterruptLevel_SUSPENDING)) {
         return 0;
@@ -708,7 +695,7 @@ _PyInterrupts_SetLevel(_PyInterpreterFrame *frame, int level)
     /* What waits is asked about when the trace function that made the jump
        returns; until then the frame has not moved. */
     frame->interrupt_level = (uint8_t)level;
-    set_floor(_PyThreadState_GET(), frame, level);
+    _PyInterrupts_SetFloor(_PyThreadState_GET(), frame, level);
 }
 
 

@@ -96,6 +96,11 @@ _PyInterrupts_AskAgain(PyThreadState *tstate, int reason)
     }
 }
 
+/* `frame` is at this level now: scopes open no deeper regions of it. */
+extern void _PyInterrupts_SetFloor(PyThreadState *tstate,
+                                   struct _PyInterpreterFrame *frame,
+                                   int level);
+
 extern void _PyInterrupts_ReleaseInHandler(PyThreadState *tstate,
                                            struct _PyInterpreterFrame *frame,
                                            int handler);
