@@ -560,12 +560,16 @@ join_exceptions(PyThreadState *tstate, PyObject *list)
     return exits;
 }
 
-/* Take what is raised together.  Returns a new reference. */
+/* Take what is raised together.  Returns a new reference, or NULL if nothing has
+   been collected. */
 static PyObject *
 take_sent(PyThreadState *tstate)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     PyObject *first = pop_sent(state, 0);
+    if (first == NULL) {
+        return NULL;
+    }
     PyObject *next = pop_sent(state, 1);
     if (next == NULL) {
         return make_instance(tstate, first);
@@ -612,6 +616,11 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate)
         return 0;
     }
     PyObject *exc = take_sent(tstate);
+    if (exc == NULL) {
+        /* What there is was sent while references were dropped, or by a thread
+           that runs at the same time: the bit is up for it. */
+        return 0;
+    }
     if (_PyInterruptCore_CountSent(state) != 0) {
         _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
