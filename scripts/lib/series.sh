@@ -339,7 +339,13 @@ provide_generated() {
     local path
     configure_checkout "$SRC/.git"
     for path in "${GENERATED[@]}"; do
-        if [[ ! -f $SRC/$path ]]; then cp -p "$STOCK_SRC/$path" "$SRC/$path"; fi
+        if [[ -f $SRC/$path ]]; then continue; fi
+        cp -p "$STOCK_SRC/$path" "$SRC/$path"
+        # Every object depends on this one. It is made last, and would have all
+        # compiled twice if it did not name our module from the start.
+        if [[ $path == */stdlib_module_names.h ]]; then
+            sed -i 's/^"_interpreters",$/&\n"_interrupts",/' "$SRC/$path"
+        fi
     done
 }
 
