@@ -96,8 +96,8 @@ _PyInterruptLevel_InForce(int oparg)
  *                               inner regions do not ask again
  *    bits     &masker           a scope that this stack entered: only leaving it
  *                               can change the answer
- *    bits     the state itself  every region that is left asks again: a signal
- *                               handler masks, or frames of several stacks
+ *    bits     the state itself  every region that is left asks again: a runtime
+ *                               region masks, or frames of several stacks
  *                               that the thread switches between
  *    bits     NULL              put back into the eval breaker, to be asked
  *                               about at the next check point or TIT,
@@ -106,7 +106,7 @@ _PyInterruptLevel_InForce(int oparg)
  * Besides event bits, `waiting` can hold LOWERS: a scope is open whose floor
  * has to follow the level of its frame, so TIT must come in for that, too.
  *
- * All zero is a valid state: nothing waits, no handler runs.
+ * All zero is a valid state: nothing waits, nothing masks.
  */
 typedef struct _PyInterruptState {
     /* Event bits of the eval breaker that were taken down because the thread
@@ -114,7 +114,7 @@ typedef struct _PyInterruptState {
     uintptr_t waiting;
     const void *masker;
     /* What only the core looks at: the queue of exceptions that wait, the
-     * scopes and the signal handlers that run.  NULL until there is something
+     * scopes and the runtime regions.  NULL until there is something
      * to keep. */
     struct _PyInterruptThread *thread;
     /* What other threads have sent, newest first, until this one collects it.
@@ -228,7 +228,7 @@ enum {
     _PyInterruptCore_LEAVE = 0,        /* the masker runs TIT (see Leave()) */
     _PyInterruptCore_CATCH = 1,        /* a frame catches an exception */
     _PyInterruptCore_UNWIND = 2,       /* an exception leaves a frame */
-    _PyInterruptCore_HANDLER_ENDS = 3, /* a signal handler returns */
+    _PyInterruptCore_REGION_ENDS = 3,  /* a runtime region is left */
     _PyInterruptCore_THROW = 4,        /* throw() or close() was passed on */
     _PyInterruptCore_TOOL = 5,         /* a trace function or monitor returns */
     _PyInterruptCore_SCOPE_EXIT = 6,
@@ -247,16 +247,17 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Release(
  * Whatever it put back into the eval breaker is then forgotten. */
 _PyInterruptCore_API(void) _PyInterruptCore_SuppressRelease(int reason);
 
-/* A signal handler starts: until it ends, the code it runs is softly masked.
- * `frame` is the frame it interrupts (or NULL).  Returns what LeaveHandler()
- * must be given.  Handlers may end in any order: code that switches stacks can
- * do that. */
-_PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterHandler(
-    _PyInterruptState *state, const void *frame);
+/* A runtime region: C code is about to run Python code that the interpreter
+ * itself masks -- a signal handler (softly), the cleanup of something that is
+ * finalized (`hard`).  No scope opens it.  `frame` is the running frame (or
+ * NULL).  Returns what LeaveRuntimeRegion() must be given.  Regions may end in
+ * any order: code that switches stacks can do that. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterRuntimeRegion(
+    _PyInterruptState *state, const void *frame, int hard);
 
-/* That signal handler has ended.  Returns as Release(). */
-_PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveHandler(
-    _PyInterruptState *state, uintptr_t handler);
+/* That region is left.  Returns as Release(). */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveRuntimeRegion(
+    _PyInterruptState *state, uintptr_t region);
 
 
 /* --- Scopes --------------------------------------------------------------- */
@@ -288,9 +289,10 @@ _PyInterruptCore_API(int) _PyInterruptCore_LeaveScope(
 /* A number below those of all scopes that are entered from now on. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Mark(void);
 
-/* `walk` stands at a frame that gives the scopes it has entered to its caller,
- * and those that were entered after `mark`, by whomever; with `from`, all those
- * that this (suspended) generator carries.  `carrier` is as for EnterScope().
+/* `walk` stands at a frame that gives scopes to its caller: with `from`, all those
+ * that this (suspended) generator carries; otherwise those that were entered
+ * after `mark`, by whomever; if that is UINTPTR_MAX, those it has entered
+ * itself.  `carrier` is as for EnterScope().
  * Returns how many, or -1 if there is no memory. */
 _PyInterruptCore_API(int) _PyInterruptCore_HandOver(
     _PyInterruptState *state, _PyInterruptCarried *carried,
@@ -390,8 +392,8 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_CountSent(
 _PyInterruptCore_API(void) _PyInterruptCore_Clear(
     _PyInterruptState *state, void (*drop)(void *exc));
 
-/* In the child of a fork nothing waits, but scopes and handlers remain.  `drop`
- * as for Clear(). */
+/* In the child of a fork nothing waits, but scopes and runtime regions remain.
+ * `drop` as for Clear(). */
 _PyInterruptCore_API(void) _PyInterruptCore_DropWaiting(
     _PyInterruptState *state, void (*drop)(void *exc));
 

@@ -11,7 +11,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
 
 use crate::level::{Level, Strength};
-use crate::mask::{self, HandlerBase, Masker, Place, Verdict};
+use crate::mask::{self, Masker, Place, RuntimeRegion, Verdict};
 use crate::pending::{Pushed, Queue, SentQueue};
 use crate::scopes::{self, Carriers, FrameId, InForce, Kind, Scopes, Stacks, Step};
 use crate::sent::{Address, How, NotSent, Sent};
@@ -100,7 +100,7 @@ const BLOCKED: c_int = 1;
 
 /// Reasons of Release() that this side gives itself.
 const LEAVE: c_int = 0;
-const HANDLER_ENDS: c_int = 3;
+const REGION_ENDS: c_int = 3;
 
 /// The process-wide off switch.  Relaxed: it is written while the runtime
 /// initialises, before there is a second thread or an interrupt to decide on.
@@ -115,9 +115,8 @@ static SUPPRESSED: AtomicI32 = AtomicI32::new(-1);
 struct Thread {
     raised: Queue,
     sent: SentQueue,
-    /// The frames that the running signal handlers interrupted. Slots keep their
-    /// places, since handlers may end in any order.
-    handlers: Vec<Option<HandlerBase>>,
+    /// Slots keep their places, since regions may end in any order.
+    regions: Vec<Option<RuntimeRegion>>,
     stacks: Stacks,
     /// Frames from here on outwards mask no more.
     base: Option<FrameId>,
@@ -202,11 +201,11 @@ impl InterruptState {
         if !MASKS_ENABLED.load(Relaxed) {
             return Verdict::Raise;
         }
-        let handlers = self.thread().map_or(&[][..], |thread| &thread.handlers);
+        let regions = self.thread().map_or(&[][..], |thread| &thread.regions);
         let scopes = self.in_force(carried, walk, step);
         mask::decide(
             self.steps(walk, step),
-            handlers,
+            regions,
             place,
             self.masker(),
             &scopes,
@@ -392,33 +391,41 @@ pub extern "C" fn _PyInterruptCore_SuppressRelease(reason: c_int) {
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_EnterHandler(
+pub unsafe extern "C" fn _PyInterruptCore_EnterRuntimeRegion(
     state: *mut InterruptState,
     frame: *const c_void,
+    hard: c_int,
 ) -> usize {
     // SAFETY: as in MustWait.
-    let handlers = &mut unsafe { &mut *state }.thread_mut().handlers;
-    handlers.push(Some(identity(frame)));
-    handlers.len() - 1
+    let regions = &mut unsafe { &mut *state }.thread_mut().regions;
+    regions.push(Some(RuntimeRegion {
+        base: identity(frame),
+        strength: if hard != 0 {
+            Strength::Hard
+        } else {
+            Strength::Soft
+        },
+    }));
+    regions.len() - 1
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_LeaveHandler(
+pub unsafe extern "C" fn _PyInterruptCore_LeaveRuntimeRegion(
     state: *mut InterruptState,
-    handler: usize,
+    region: usize,
 ) -> usize {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    let handlers = &mut state.thread_mut().handlers;
+    let regions = &mut state.thread_mut().regions;
     // Gone if the state was cleared meanwhile: the interpreter ended in there.
-    if let Some(slot) = handlers.get_mut(handler) {
+    if let Some(slot) = regions.get_mut(region) {
         *slot = None;
     }
-    while handlers.last() == Some(&None) {
-        handlers.pop();
+    while regions.last() == Some(&None) {
+        regions.pop();
     }
-    state.release(HANDLER_ENDS, 0)
+    state.release(REGION_ENDS, 0)
 }
 
 // --- Scopes -----------------------------------------------------------------
@@ -508,6 +515,7 @@ pub unsafe extern "C" fn _PyInterruptCore_HandOver(
     // SAFETY: as in EnterScope.
     let handed = unsafe {
         state.change_scopes(carried, walk.stack, |scopes| {
+            let mark = (mark != usize::MAX).then_some(mark);
             scopes.hand_over(identity(from), mark, identity(carrier), steps)
         })
     };
@@ -579,7 +587,7 @@ pub unsafe extern "C" fn _PyInterruptCore_StartAfresh(
     // SAFETY: as in MustWait.
     let thread = unsafe { &mut *state }.thread_mut();
     thread.stacks = Stacks::default();
-    thread.handlers.clear();
+    thread.regions.clear();
     thread.base = identity(frame);
 }
 

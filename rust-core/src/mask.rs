@@ -8,9 +8,10 @@
 //! the answer cannot change, whatever inner regions come and go, so only its
 //! leaving asks again.
 //!
-//! A running signal handler masks too (softly): one handler's exception must not
-//! cut another handler short. It stands between the frame it interrupted and
-//! its own frames, so it takes its place in the same walk.
+//! The interpreter masks some of what it runs itself: a signal handler (softly:
+//! one handler's exception must not cut another handler short), the cleanup of
+//! what is finalized. Such a runtime region stands between the frame that ran and
+//! the frames in it, so it takes its place in the same walk.
 //!
 //! Scopes mask, and open regions, as `scopes.rs` says. If nothing but a scope masks,
 //! only leaving it asks again; unless generators carry scopes: then what counts
@@ -40,8 +41,8 @@ pub enum Masker {
     Frame(FrameId),
     /// A scope, and no frame.
     Scope,
-    /// Not one frame alone: a running signal handler, or frames of several
-    /// stacks. Every region that is left asks again.
+    /// Not one frame alone: a runtime region, or frames of several stacks. Every
+    /// region that is left asks again.
     Several,
 }
 
@@ -56,33 +57,40 @@ pub enum Verdict {
     WaitAndAsk,
 }
 
-/// The frame that a running signal handler interrupted; `None` if no Python
-/// frame was running.
-pub type HandlerBase = Option<FrameId>;
+/// What the interpreter masks of what it runs itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuntimeRegion {
+    /// The frame that ran before; `None` if no Python frame did.
+    pub base: Option<FrameId>,
+    /// How it masks.
+    pub strength: Strength,
+}
 
-/// Decide for a thread in which `steps` run, innermost first, and whose running
-/// signal handlers interrupted `handlers`. `before` is who held back what waits
-/// already, if anything does.
+/// Decide for a thread in which `steps` run, innermost first, and which has entered
+/// `regions`. `before` is who held back what waits already, if anything does.
 ///
-/// A handler counts only if the frame it interrupted is on this stack: code that
-/// switches stacks inside a handler runs code that is not the handler's. For the
-/// same reason `before` may be a frame of another stack; then either stack may be
+/// A runtime region counts only if its base is on this stack: code that switches
+/// stacks inside of one runs code that is not the region's. For the same reason `before` may be a frame of another stack; then either stack may be
 /// the first to open.
 pub fn decide(
     steps: impl Iterator<Item = Step>,
-    handlers: &[Option<HandlerBase>],
+    regions: &[Option<RuntimeRegion>],
     place: Place,
     before: Option<Masker>,
     scopes: &InForce,
 ) -> Verdict {
-    let interrupted = |frame| handlers.contains(&Some(frame));
+    let region_on = |base| {
+        let regions = regions.iter().flatten();
+        let based = regions.filter(|region| region.base == base);
+        based.map(|region| region.strength).max()
+    };
     let mut strength = scopes.mask;
     let mut masker = None;
     let mut elsewhere = !matches!(before, None | Some(Masker::Scope));
     for Step { frame, level, .. } in steps {
         let Some(id) = frame else { continue };
-        if interrupted(frame) {
-            strength = strength.max(Some(Strength::Soft));
+        if let Some(region) = region_on(frame) {
+            strength = strength.max(Some(region));
             masker = Some(Masker::Several);
         }
         if let Some(region) = level.mask_above(scopes.floor(frame)) {
@@ -93,8 +101,8 @@ pub fn decide(
             elsewhere = false;
         }
     }
-    if interrupted(None) {
-        strength = strength.max(Some(Strength::Soft));
+    if let Some(region) = region_on(None) {
+        strength = strength.max(Some(region));
         masker = Some(Masker::Several);
     }
     match strength {
@@ -123,8 +131,16 @@ mod tests {
         })
     }
 
-    fn ask(levels: &[u8], handlers: &[Option<HandlerBase>], place: Place) -> Verdict {
-        decide(frames(levels), handlers, place, None, &InForce::default())
+    fn ask(levels: &[u8], regions: &[Option<RuntimeRegion>], place: Place) -> Verdict {
+        decide(frames(levels), regions, place, None, &InForce::default())
+    }
+
+    /// What a signal handler makes that interrupted this frame.
+    fn handler(base: Option<FrameId>) -> Option<RuntimeRegion> {
+        Some(RuntimeRegion {
+            base,
+            strength: Strength::Soft,
+        })
     }
 
     #[test]
@@ -165,22 +181,40 @@ mod tests {
 
     #[test]
     fn a_handler_masks_softly() {
-        let handler = [Some(Some(2))];
+        let outermost = handler(None);
+        let handler = [handler(Some(2))];
         assert_eq!(
             ask(&[0, 0], &handler, Place::Running),
             Verdict::Wait(Masker::Several)
         );
         assert_eq!(ask(&[0, 0], &handler, Place::Blocked), Verdict::Raise);
         assert_eq!(
-            ask(&[0], &[Some(None)], Place::Running),
+            ask(&[0], &[outermost], Place::Running),
             Verdict::Wait(Masker::Several)
         );
     }
 
     #[test]
+    fn a_finalizer_masks_hard() {
+        let finalizer = Some(RuntimeRegion {
+            base: Some(2),
+            strength: Strength::Hard,
+        });
+        for regions in [
+            &[finalizer][..],
+            &[finalizer, handler(Some(2))],
+            &[handler(Some(2)), finalizer],
+        ] {
+            for place in [Place::Running, Place::Blocked] {
+                assert_eq!(ask(&[0, 0], regions, place), Verdict::Wait(Masker::Several));
+            }
+        }
+    }
+
+    #[test]
     fn the_older_of_handler_and_frame_is_the_masker() {
         // Frame 1 belongs to the handler, frame 2 was interrupted.
-        let handler = [Some(Some(2))];
+        let handler = [handler(Some(2))];
         assert_eq!(
             ask(&[1, 0], &handler, Place::Running),
             Verdict::Wait(Masker::Several)
@@ -198,7 +232,7 @@ mod tests {
     #[test]
     fn a_handler_of_another_stack_does_not_mask() {
         assert_eq!(
-            ask(&[0, 0], &[Some(Some(9))], Place::Running),
+            ask(&[0, 0], &[handler(Some(9))], Place::Running),
             Verdict::Raise
         );
         assert_eq!(ask(&[0, 0], &[None], Place::Running), Verdict::Raise);

@@ -410,8 +410,8 @@ impl Scopes<'_> {
     }
 
     /// `steps` starts at a function that gives scopes to its caller: those that
-    /// `from`, a suspended generator, carries; without, those it owns itself and
-    /// those entered since `mark`, by whatever it has called. `carrier` is the
+    /// `from`, a suspended generator, carries; or those entered since `mark`, by
+    /// whatever it has called; or else those it owns itself. `carrier` is the
     /// innermost generator that runs. Returns how many.
     ///
     /// # Errors
@@ -420,7 +420,7 @@ impl Scopes<'_> {
     pub fn hand_over(
         &mut self,
         from: Option<Identity>,
-        mark: usize,
+        mark: Option<usize>,
         carrier: Option<Identity>,
         steps: impl Iterator<Item = Step> + Clone,
     ) -> Result<usize, NoMemory> {
@@ -439,8 +439,10 @@ impl Scopes<'_> {
             None => carrier,
         };
         let source = from.or(carrier);
-        let is_handed = |entry: &Entry| {
-            from.is_some() || Some(entry.owner.frame) == this.frame || entry.number >= mark
+        let is_handed = |entry: &Entry| match (from, mark) {
+            (Some(_), _) => true,
+            (None, Some(mark)) => entry.number >= mark,
+            (None, None) => Some(entry.owner.frame) == this.frame,
         };
         let thread = self.thread;
         let give = |entry: Entry| Entry {
@@ -542,7 +544,6 @@ mod tests {
     const T: Identity = 301;
 
     const MASK: Kind = Kind::Mask(Strength::Hard);
-    const NO_MARK: usize = usize::MAX;
 
     /// A frame in a `finally`.
     const FINALLY: u8 = 1 | HARD;
@@ -615,7 +616,7 @@ mod tests {
             let carrier = running.iter().find_map(|step| step.carrier);
             let running = running.iter().copied();
             let mut scopes = self.scopes();
-            scopes.hand_over(from, NO_MARK, carrier, running).unwrap()
+            scopes.hand_over(from, None, carrier, running).unwrap()
         }
 
         fn in_force(&self, running: &[Step]) -> InForce {
@@ -977,7 +978,7 @@ mod tests {
         let before = mark();
         world.enter(T, Kind::Open, &deeper);
         let mut scopes = world.scopes();
-        let given = scopes.hand_over(None, before, None, running.iter().copied());
+        let given = scopes.hand_over(None, Some(before), None, running.iter().copied());
         assert_eq!(given, Ok(1));
         assert_eq!(world.leave(S, &running), Ok(()));
         assert_eq!(world.floor(F, &running), 1);

@@ -313,7 +313,14 @@ mini_tit(struct mini_thread *t, int level)
     }
     uintptr_t bits = _PyInterruptCore_Leave(&t->interrupts, t->current);
     t->eval_breaker |= bits;
-    if (bits == 0 || suspending) {
+    if (bits == 0) {
+        return QUIET;
+    }
+    if (suspending) {
+        /* A TIT may come before the next check point. */
+        t->eval_breaker |= _PyInterruptCore_Release(&t->interrupts,
+                                                    _PyInterruptCore_LEAVE,
+                                                    bits);
         return QUIET;
     }
     return ASKED | mini_check(t, _PyInterruptCore_RUNNING);
@@ -459,7 +466,7 @@ mini_signal(struct mini_thread *t)
 uintptr_t
 mini_enter_handler(struct mini_thread *t)
 {
-    return _PyInterruptCore_EnterHandler(&t->interrupts, t->current);
+    return _PyInterruptCore_EnterRuntimeRegion(&t->interrupts, t->current, 0);
 }
 
 /* The Python handler that a check point at this place started has ended, and has
@@ -470,7 +477,7 @@ mini_leave_handler(struct mini_thread *t, uintptr_t handler, void *exc,
 {
     _PyInterruptState *state = &t->interrupts;
     t->raised.count = 0;
-    t->eval_breaker |= _PyInterruptCore_LeaveHandler(state, handler);
+    t->eval_breaker |= _PyInterruptCore_LeaveRuntimeRegion(state, handler);
     if (exc != NULL) {
         int wait = must_wait(t, PENDING_BIT, place);
         if (!wait && _PyInterruptCore_Count(state) == 0) {
@@ -526,8 +533,8 @@ mini_leave_scope(struct mini_thread *t, const void *scope, int shared)
     return err;
 }
 
-/* `from` is a suspended generator, or NULL for what the running frame entered and
-   for what was entered since `mark`. */
+/* `from` is a suspended generator, or NULL for what was entered since `mark`; with
+   UINTPTR_MAX, for what the running frame entered. */
 int
 mini_hand_over(struct mini_thread *t, const void *from, uintptr_t mark)
 {
@@ -557,7 +564,8 @@ int
 mini_has_entered(struct mini_thread *t, uintptr_t handler, uintptr_t mark,
                  int raised)
 {
-    t->eval_breaker |= _PyInterruptCore_LeaveHandler(&t->interrupts, handler);
+    t->eval_breaker |= _PyInterruptCore_LeaveRuntimeRegion(&t->interrupts,
+                                                           handler);
     return raised ? 0 : mini_hand_over(t, NULL, mark);
 }
 

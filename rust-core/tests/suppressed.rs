@@ -39,7 +39,7 @@ const SUPPRESSED: [&str; 9] = [
     "LEAVE",
     "CATCH",
     "UNWIND",
-    "HANDLER_ENDS",
+    "REGION_ENDS",
     "THROW",
     "TOOL",
     "SCOPE_EXIT",

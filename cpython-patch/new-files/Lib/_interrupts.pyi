@@ -59,7 +59,7 @@ def suppress_rearm(
         "leave",
         "catch",
         "unwind",
-        "handler",
+        "region",
         "throw",
         "tool",
         "scope-exit",

@@ -309,15 +309,27 @@ rearm(PyThreadState *tstate, uintptr_t bits)
     return bits;
 }
 
+uintptr_t
+_PyInterrupts_EnterRegion(PyThreadState *tstate, int hard)
+{
+    return _PyInterruptCore_EnterRuntimeRegion(interrupt_state(tstate),
+                                               tstate->current_frame, hard);
+}
+
+void
+_PyInterrupts_LeaveRegion(PyThreadState *tstate, uintptr_t region)
+{
+    rearm(tstate, _PyInterruptCore_LeaveRuntimeRegion(interrupt_state(tstate),
+                                                      region));
+}
+
 PyObject *
 _PyInterrupts_CallHandler(PyThreadState *tstate, PyObject *handler,
                           PyObject *args)
 {
-    _PyInterruptState *state = interrupt_state(tstate);
-    uintptr_t scope = _PyInterruptCore_EnterHandler(state,
-                                                    tstate->current_frame);
+    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
     PyObject *result = _PyObject_Call(tstate, handler, args, NULL);
-    rearm(tstate, _PyInterruptCore_LeaveHandler(state, scope));
+    _PyInterrupts_LeaveRegion(tstate, region);
     return result;
 }
 
@@ -481,12 +493,10 @@ make_instance(PyThreadState *tstate, PyObject *exc)
     if (PyExceptionInstance_Check(exc)) {
         return exc;
     }
-    _PyInterruptState *state = interrupt_state(tstate);
-    uintptr_t scope = _PyInterruptCore_EnterHandler(state,
-                                                    tstate->current_frame);
+    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
     _PyErr_SetNone(tstate, exc);
     Py_DECREF(exc);
-    rearm(tstate, _PyInterruptCore_LeaveHandler(state, scope));
+    _PyInterrupts_LeaveRegion(tstate, region);
     PyObject *instance = _PyErr_GetRaisedException(tstate);
     /* Of several, only what is raised in the end has a context. */
     forget_context(tstate, instance);
@@ -691,8 +701,15 @@ _PyInterrupts_TryInterrupts(PyThreadState *tstate, _PyInterpreterFrame *frame,
                             int oparg)
 {
     _PyInterrupts_SetFloor(tstate, frame, _PyInterruptLevel_InForce(oparg));
-    uintptr_t bits = _PyInterruptCore_Leave(interrupt_state(tstate), frame);
-    if (rearm(tstate, bits) == 0 || (oparg & _PyInterruptLevel_SUSPENDING)) {
+    _PyInterruptState *state = interrupt_state(tstate);
+    uintptr_t bits = _PyInterruptCore_Leave(state, frame);
+    if (rearm(tstate, bits) == 0) {
+        return 0;
+    }
+    if (oparg & _PyInterruptLevel_SUSPENDING) {
+        /* Whoever runs next may come to a TIT before the next check point. */
+        rearm(tstate, _PyInterruptCore_Release(state, _PyInterruptCore_LEAVE,
+                                               bits));
         return 0;
     }
     return _Py_HandlePending(tstate);
@@ -821,10 +838,8 @@ _PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
                                PyObject *add_exit, PyObject *exit)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    _PyInterruptState *state = interrupt_state(tstate);
     uintptr_t mark = _PyInterruptCore_Mark();
-    uintptr_t mask = _PyInterruptCore_EnterHandler(state,
-                                                   tstate->current_frame);
+    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
     PyObject *result = PyObject_CallOneArg(enter, manager);
     if (result != NULL) {
         PyObject *none = PyObject_CallFunctionObjArgs(add_exit, manager,
@@ -834,7 +849,7 @@ _PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
         }
         Py_XDECREF(none);
     }
-    rearm(tstate, _PyInterruptCore_LeaveHandler(state, mask));
+    _PyInterrupts_LeaveRegion(tstate, region);
     if (result != NULL && hand_over(tstate, NULL, mark) < 0) {
         Py_CLEAR(result);
     }

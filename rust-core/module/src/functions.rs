@@ -208,7 +208,7 @@ const REARMS: [&CStr; 9] = [
     c"leave",
     c"catch",
     c"unwind",
-    c"handler",
+    c"region",
     c"throw",
     c"tool",
     c"scope-exit",
@@ -227,7 +227,7 @@ unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *m
     let Some(reason) = reason else {
         return fail(
             value_error(),
-            c"suppress_rearm() takes None, 'leave', 'catch', 'unwind', 'handler', 'throw', \
+            c"suppress_rearm() takes None, 'leave', 'catch', 'unwind', 'region', 'throw', \
               'tool', 'scope-exit', 'scope-enter' or 'hand-over'",
         );
     };

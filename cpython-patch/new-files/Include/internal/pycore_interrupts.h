@@ -39,6 +39,13 @@ extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
 extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
                                   int place);
 
+/* Python code that the interpreter masks itself, whatever scopes there are: a
+   soft region for what an interrupt runs, a hard one for what is finalized.
+   LeaveRegion() must be given what EnterRegion() returned. */
+extern uintptr_t _PyInterrupts_EnterRegion(PyThreadState *tstate, int hard);
+extern void _PyInterrupts_LeaveRegion(PyThreadState *tstate,
+                                      uintptr_t region);
+
 /* Call a signal handler.  Until it returns, what other handlers raise waits.
    Returns a new reference, or NULL with an exception set. */
 extern PyObject *_PyInterrupts_CallHandler(PyThreadState *tstate,
@@ -186,9 +193,9 @@ extern int _PyInterrupts_HandOver(PyObject *generator);
 extern PyObject *_PyInterrupts_NextForCaller(PyObject *generator);
 
 /* Call enter(manager), then register(manager, exit), masked softly as a with
-   statement is while it enters; hand over scopes that were entered.  Return a
-   new reference to what the first one returned, or NULL with an exception
-   set. */
+   statement is while it enters; hand over the scopes that were entered
+   meanwhile.  Return a new reference to what the first one returned, or NULL
+   with an exception set. */
 extern PyObject *_PyInterrupts_EnterAndRegister(PyObject *enter,
                                                 PyObject *manager,
                                                 PyObject *add_exit,

@@ -121,8 +121,6 @@ KNOWN_OPEN = {
         'put() counts the item as unfinished after it has put it in',
     'queue.Queue.get':
         'get() has taken the item out when it notifies, and loses it',
-    'generator that is dropped':
-        'what is raised while a generator is finalized is unraisable',
     'tempfile.TemporaryDirectory':
         'the directory exists before there is an object that removes it',
     'tempfile.NamedTemporaryFile':
@@ -994,6 +992,49 @@ class _(GeneratorConstruct):
         del generator
 
 
+@construct('generator that is collected')
+class _(GeneratorConstruct):
+    def run(self):
+        generator = self.generator()
+        next(generator)
+        work()
+        cycle = [generator]
+        cycle.append(cycle)
+        del generator, cycle
+        gc.collect()
+
+
+@construct('generator that is dropped while it waits for another')
+class _(GeneratorConstruct):
+    def outer(self):
+        yield from self.generator()
+
+    def run(self):
+        generator = self.outer()
+        next(generator)
+        work()
+        del generator
+
+
+@construct('generator that opens its scopes while it is finalized')
+class _(GeneratorConstruct):
+    # `interrupts` opens no region of the interpreter's own.
+    def generator(self):
+        try:
+            self.resource.open()
+            yield 1
+        finally:
+            with threading.interrupts():
+                step()
+            self.resource.close()
+
+    def run(self):
+        generator = self.generator()
+        next(generator)
+        work()
+        del generator
+
+
 @construct('generator with yield from')
 class _(GeneratorConstruct):
     def outer(self):
@@ -1096,6 +1137,64 @@ class _(CoroutineConstruct):
         async with self.resource:
             await suspend()
             work()
+
+
+@construct('coroutine that is dropped')
+class _(GeneratorConstruct):
+    async def function(self):
+        with self.resource:
+            await suspend()
+
+    def run(self):
+        coroutine = self.function()
+        coroutine.send(None)
+        work()
+        del coroutine
+
+
+@construct('async generator that is dropped')
+class _(GeneratorConstruct):
+    # An event loop learns of it by a hook, which has to finish its work.
+    async def function(self):
+        yield 1
+
+    def finalizer(self, generator):
+        self.resource.open()
+        self.resource.close()
+
+    def run(self):
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=self.finalizer)
+        try:
+            generator = self.function()
+            exhaust(generator.__anext__().__await__())
+        finally:
+            sys.set_asyncgen_hooks(*hooks)
+        work()
+        del generator
+
+
+@construct('coroutine that never ran', breaks=False)
+class _(Construct):
+    def __init__(self):
+        self.log = []
+
+    async def function(self):
+        pass
+
+    def run(self):
+        with warnings.catch_warnings(record=True) as log:
+            warnings.simplefilter('always')
+            self.log = log
+            coroutine = self.function()
+            work()
+            del coroutine
+
+    def is_broken(self):
+        return False
+
+    def is_broken_by(self, run):
+        return run.error is None and len(self.log) != 1
 
 
 @construct('await of a coroutine with async with')
@@ -2186,7 +2285,7 @@ class SignalTrace(Trace):
 
 @scenario('', 'first', 'first after',
           arrivals=['first', 'first after', 'first after done'],
-          rearm=('handler',), trace=SignalTrace)
+          rearm=('region',), trace=SignalTrace)
 def handle_signal(trace):
     signal.raise_signal(signal.SIGUSR1)
     trace.note('after')
@@ -2520,7 +2619,7 @@ class MistakeTests(unittest.TestCase):
 
 
 # All places where the interpreter asks again, by the names that it knows.
-REARMS = ('leave', 'catch', 'unwind', 'handler', 'throw', 'tool', 'scope-exit',
+REARMS = ('leave', 'catch', 'unwind', 'region', 'throw', 'tool', 'scope-exit',
           'scope-enter', 'hand-over')
 
 
@@ -2891,7 +2990,7 @@ class SweepTests(unittest.TestCase):
         old = signal.signal(signal.SIGUSR1, handler)
         self.addCleanup(signal.signal, signal.SIGUSR1, old)
         self.addCleanup(_interrupts.suppress_rearm, None)
-        _interrupts.suppress_rearm('handler')
+        _interrupts.suppress_rearm('region')
         self.check_problem('forgotten until the sweep asked about it',
                            function, where='eval')
         _interrupts.suppress_rearm(None)
