@@ -990,6 +990,7 @@ class _(GeneratorConstruct):
         next(generator)
         work()
         del generator
+        work()
 
 
 @construct('generator that is collected')
@@ -1002,6 +1003,7 @@ class _(GeneratorConstruct):
         cycle.append(cycle)
         del generator, cycle
         gc.collect()
+        work()
 
 
 @construct('generator that is dropped while it waits for another')
@@ -1014,6 +1016,7 @@ class _(GeneratorConstruct):
         next(generator)
         work()
         del generator
+        work()
 
 
 @construct('generator that opens its scopes while it is finalized')
@@ -1033,6 +1036,7 @@ class _(GeneratorConstruct):
         next(generator)
         work()
         del generator
+        work()
 
 
 @construct('generator with yield from')
@@ -1150,11 +1154,20 @@ class _(GeneratorConstruct):
         coroutine.send(None)
         work()
         del coroutine
+        work()
 
 
 @construct('async generator that is dropped')
 class _(GeneratorConstruct):
     # An event loop learns of it by a hook, which has to finish its work.
+    def __init__(self):
+        super().__init__()
+        hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(finalizer=self.finalizer)
+        self.generator = self.function()
+        exhaust(self.generator.__anext__().__await__())
+        sys.set_asyncgen_hooks(*hooks)
+
     async def function(self):
         yield 1
 
@@ -1163,38 +1176,12 @@ class _(GeneratorConstruct):
         self.resource.close()
 
     def run(self):
-        hooks = sys.get_asyncgen_hooks()
-        sys.set_asyncgen_hooks(finalizer=self.finalizer)
-        try:
-            generator = self.function()
-            exhaust(generator.__anext__().__await__())
-        finally:
-            sys.set_asyncgen_hooks(*hooks)
         work()
-        del generator
-
-
-@construct('coroutine that never ran', breaks=False)
-class _(Construct):
-    def __init__(self):
-        self.log = []
-
-    async def function(self):
-        pass
-
-    def run(self):
-        with warnings.catch_warnings(record=True) as log:
-            warnings.simplefilter('always')
-            self.log = log
-            coroutine = self.function()
-            work()
-            del coroutine
+        self.generator = None
+        work()
 
     def is_broken(self):
-        return False
-
-    def is_broken_by(self, run):
-        return run.error is None and len(self.log) != 1
+        return self.generator is None and super().is_broken()
 
 
 @construct('await of a coroutine with async with')
