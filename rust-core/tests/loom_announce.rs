@@ -12,9 +12,7 @@
 //! helps against that, so loom cannot say anything about it.
 #![cfg(loom)]
 
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::sync::{Arc as StdArc, Mutex};
+mod explore;
 
 use interrupt_core::sent::{Address, How, Sent};
 use loom::sync::Arc;
@@ -23,7 +21,7 @@ use loom::thread;
 
 /// How often a thread may be stopped where it could have gone on. Every mutant fails
 /// with one, three are the lowest with which all outcomes are seen that there are
-/// (see `check`). The two more are room for what loom does not tell apart by outcome;
+/// (see `explore`). The two more are room for what loom does not tell apart by outcome;
 /// they cost two seconds. Without a bound it takes fifteen and finds nothing else.
 const PREEMPTIONS: Option<usize> = Some(5);
 
@@ -297,25 +295,6 @@ fn assert_nothing_left(owner: &Owner) {
     assert!(!target.handler_tripped.load(Ordering::Relaxed));
 }
 
-/// Loom's search is not complete (`loom_sent.rs` says why, and why the owner is
-/// spawned last). So each model says how many outcomes there are, and they must all
-/// have been seen.
-fn check<T: Ord + Debug + Send + 'static>(
-    outcomes: usize,
-    model: impl Fn() -> T + Sync + Send + 'static,
-) {
-    let seen = StdArc::new(Mutex::new(BTreeSet::new()));
-    let record = StdArc::clone(&seen);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = PREEMPTIONS;
-    builder.check(move || {
-        let outcome = model();
-        record.lock().unwrap().insert(outcome);
-    });
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), outcomes, "{seen:#?}");
-}
-
 /// There are four ways for an exception: raised in open code, held back, missed by
 /// the masked check and raised after it, raised at the last check. The signal's goes
 /// any of them, the two that are sent any in this order, which are ten pairs. If the
@@ -325,13 +304,13 @@ const OUTCOMES: usize = 4 * (10 + 2);
 
 #[test]
 fn everything_is_raised_once() {
-    check(OUTCOMES, || interrupt(Order::Right));
+    explore::check(PREEMPTIONS, OUTCOMES, || interrupt(Order::Right));
 }
 
 #[test]
 fn a_call_that_was_interrupted_finds_the_signal_without_the_bit() {
     // It finds it, or the next check point does, or the last.
-    check(3, || {
+    explore::check(PREEMPTIONS, 3, || {
         let target = Target::new(Order::Right);
         let handler = {
             let target = Arc::clone(&target);
@@ -357,23 +336,23 @@ fn a_call_that_was_interrupted_finds_the_signal_without_the_bit() {
 #[test]
 #[should_panic(expected = "what was sent, once and in order")]
 fn a_bit_set_before_the_push_is_noticed() {
-    check(OUTCOMES, || interrupt(Order::SetBeforePush));
+    explore::check(PREEMPTIONS, OUTCOMES, || interrupt(Order::SetBeforePush));
 }
 
 #[test]
 #[should_panic(expected = "the signal, once")]
 fn a_bit_set_before_the_signal_is_noted_is_noticed() {
-    check(OUTCOMES, || interrupt(Order::SetBeforeTrip));
+    explore::check(PREEMPTIONS, OUTCOMES, || interrupt(Order::SetBeforeTrip));
 }
 
 #[test]
 #[should_panic(expected = "what was sent, once and in order")]
 fn taking_before_the_bit_is_unset_is_noticed() {
-    check(OUTCOMES, || interrupt(Order::TakeBeforeUnset));
+    explore::check(PREEMPTIONS, OUTCOMES, || interrupt(Order::TakeBeforeUnset));
 }
 
 #[test]
 #[should_panic(expected = "the signal, once")]
 fn reading_before_the_bit_is_unset_is_noticed() {
-    check(OUTCOMES, || interrupt(Order::ReadBeforeUnset));
+    explore::check(PREEMPTIONS, OUTCOMES, || interrupt(Order::ReadBeforeUnset));
 }

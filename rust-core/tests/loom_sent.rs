@@ -1,10 +1,9 @@
 //! Every interleaving of threads that send with the one that collects or ends.
 #![cfg(loom)]
 
+mod explore;
+
 use std::array;
-use std::collections::BTreeSet;
-use std::fmt::Debug;
-use std::sync::{Arc as StdArc, Mutex};
 
 use interrupt_core::sent::{How, Node, NotSent, Sent};
 use loom::cell::Cell;
@@ -12,31 +11,9 @@ use loom::sync::Arc;
 use loom::thread;
 
 /// How often a thread may be stopped where it could have gone on. Five is the lowest
-/// with which all outcomes are seen that there are (see `check`); four miss four of
+/// with which all outcomes are seen that there are (see `explore`); four miss four of
 /// the 90. Each one more makes it three to four times as slow.
 const PREEMPTIONS: Option<usize> = Some(5);
-
-/// Loom's search is not complete. It remembers only the latest access to a word: the
-/// load with which a push begins makes it forget that the owner has read the word
-/// before, and it never tries that push first. The other way round it does. So the
-/// owner is spawned last, since of the threads that can run loom first runs the
-/// oldest; and each model says how many outcomes there are, and all must have been
-/// seen. With the owner as the first thread no look found anything.
-fn check<T: Ord + Debug + Send + 'static>(
-    outcomes: usize,
-    model: impl Fn() -> T + Sync + Send + 'static,
-) {
-    let seen = StdArc::new(Mutex::new(BTreeSet::new()));
-    let record = StdArc::clone(&seen);
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = PREEMPTIONS;
-    builder.check(move || {
-        let outcome = model();
-        record.lock().unwrap().insert(outcome);
-    });
-    let seen = seen.lock().unwrap();
-    assert_eq!(seen.len(), outcomes, "{seen:#?}");
-}
 
 /// A list, and for each exception what the sender knew when it pushed: the owner
 /// must know it, too. Loom fails if the one does not happen before the other; of
@@ -97,7 +74,7 @@ fn race<T: Send + 'static>(
 fn none_is_lost_or_doubled_and_each_sender_keeps_its_order() {
     // Six orders of four pushes that keep each sender's own, and for each of them
     // 15 ways to place the owner's two looks in them.
-    check(6 * 15, || {
+    explore::check(PREEMPTIONS, 6 * 15, || {
         let shared = Shared::new();
         let (answers, [first, second]) = race(&shared, |shared| {
             [(); 2].map(|()| shared.exceptions(&shared.sent.collect()))
@@ -118,7 +95,7 @@ fn none_is_lost_or_doubled_and_each_sender_keeps_its_order() {
 fn what_is_pushed_when_the_thread_ends_is_returned_or_refused() {
     // The list is closed after none, one, ... of the pushes, which have 1, 2, 4, 6
     // and 6 orders then, and each order is cut in two by the look before.
-    check(1 + 2 * 2 + 4 * 3 + 6 * 4 + 6 * 5, || {
+    explore::check(PREEMPTIONS, 1 + 2 * 2 + 4 * 3 + 6 * 4 + 6 * 5, || {
         let shared = Shared::new();
         let (answers, [collected, closed]) = race(&shared, |shared| {
             let collected = shared.exceptions(&shared.sent.collect());

@@ -14,7 +14,6 @@ import _interpreters
 import _thread
 import functools
 import gc
-import json
 import signal
 import sys
 import textwrap
@@ -26,12 +25,13 @@ from threading import (
 
 import _interrupts
 from test import support
-from test.support import import_helper, script_helper, threading_helper
-from test.test_interrupt_scopes import (
-    REPORT, ScopeTestCase, report_results, send_to_self)
+from test.support import (
+    import_helper, interrupt_masks, script_helper, threading_helper)
+from test.support.interrupt_masks import needs_masks
+from test.test_interrupt_scopes import ScopeTestCase, send_to_self
 from test.test_interrupts import (
     Failure, Interrupt, InterruptTestCase, Manager, check_point, collect,
-    in_one_call, interrupt, needs_masks)
+    in_one_call, interrupt)
 
 
 class A(Exception):
@@ -1611,22 +1611,8 @@ class WithoutMasksTests(unittest.TestCase):
 
     @support.requires_subprocess()
     def test_marked_tests_and_only_they_fail(self):
-        result = script_helper.assert_python_ok(
-            '-X', 'interrupt_masks=0', __file__, REPORT)
-        report = json.loads(result.out)
-        self.assertGreater(report['marked'], 40)
-        self.assertGreater(report['others'], 20)
-        self.assertEqual(report['marked passed'], [],
-                         'these pass whether anything is masked or not')
-        self.assertEqual(report['others failed'], [],
-                         'these need @needs_masks')
+        interrupt_masks.check_marks(self, __file__, marked=40, others=20)
 
 
 if __name__ == '__main__':
-    if sys.argv[1:] == [REPORT]:
-        report_results(
-            value for value in list(globals().values())
-            if isinstance(value, type)
-            and issubclass(value, InterruptTestCase))
-    else:
-        unittest.main()
+    interrupt_masks.main(InterruptTestCase)

@@ -39,10 +39,11 @@ from threading import (
 
 import _interrupts
 from test import support, test_interrupts
-from test.support import script_helper, threading_helper
+from test.support import interrupt_masks, script_helper, threading_helper
+from test.support.interrupt_masks import needs_masks
 from test.test_interrupts import (
     AsyncManager, Catch, Failure, Interrupt, InterruptTestCase, Manager,
-    check_point, collect, drive, interrupt, line_in, needs_masks, suspend)
+    check_point, collect, drive, interrupt, line_in, suspend)
 
 try:
     import greenlet
@@ -4725,49 +4726,12 @@ class SubinterpreterTests(ScopeTestCase):
                     'if interrupts_masked(): raise AssertionError')
 
 
-REPORT = '--report-results-without-masks'
-
-
 class WithoutMasksTests(unittest.TestCase):
 
     @support.requires_subprocess()
     def test_marked_tests_and_only_they_fail(self):
-        result = script_helper.assert_python_ok(
-            '-X', 'interrupt_masks=0', __file__, REPORT)
-        report = json.loads(result.out)
-        self.assertGreater(report['marked'], 80)
-        self.assertGreater(report['others'], 20)
-        self.assertEqual(report['marked passed'], [],
-                         'these pass whether anything is masked or not')
-        self.assertEqual(report['others failed'], [],
-                         'these need @needs_masks')
-
-
-class Report(test_interrupts.Report):
-
-    def _exc_info_to_string(self, err, test):
-        # Nobody reads them, and thousands of them take long.
-        return ''
-
-
-def report_results(test_cases):
-    """Print what the report has noted, for WithoutMasksTests."""
-    suite = unittest.TestSuite()
-    for test_case in test_cases:
-        suite.addTests(
-            unittest.defaultTestLoader.loadTestsFromTestCase(test_case))
-    result = Report()
-    suite.run(result)
-    json.dump({**result.counts,
-               'marked passed': result.marked_passed,
-               'others failed': result.others_failed}, sys.stdout)
+        interrupt_masks.check_marks(self, __file__, marked=80, others=20)
 
 
 if __name__ == '__main__':
-    if sys.argv[1:] == [REPORT]:
-        report_results(
-            value for value in list(globals().values())
-            if isinstance(value, type)
-            and issubclass(value, InterruptTestCase))
-    else:
-        unittest.main()
+    interrupt_masks.main(InterruptTestCase)

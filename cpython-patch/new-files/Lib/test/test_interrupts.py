@@ -11,9 +11,8 @@ raised right there, in masked code it waits.  Only a blocked call needs a timer,
 and then it is checked what happened, not how long it took.
 
 A test that says "this is masked" proves nothing if it also passes where
-nothing is masked.  @needs_masks marks such a test.  WithoutMasksTests runs the
-whole file with masks switched off: each marked test has to fail there, and each
-other test has to pass.
+nothing is masked.  @needs_masks marks such a test, and WithoutMasksTests shows
+that it does not (test.support.interrupt_masks).
 """
 
 import _thread
@@ -25,7 +24,6 @@ import functools
 import gc
 import hashlib
 import importlib.util
-import json
 import operator
 import os
 import queue
@@ -43,7 +41,9 @@ import unittest
 import weakref
 
 from test import support
-from test.support import import_helper, script_helper, threading_helper
+from test.support import (
+    import_helper, interrupt_masks, script_helper, threading_helper)
+from test.support.interrupt_masks import needs_masks
 
 if not hasattr(signal, 'SIGUSR1') or not hasattr(signal, 'setitimer'):
     raise unittest.SkipTest('needs SIGUSR1 and setitimer()')
@@ -55,12 +55,6 @@ class Interrupt(BaseException):
 
 class Failure(Exception):
     """What the code under test raises by itself."""
-
-
-def needs_masks(test):
-    """Mark a test that has to fail where interrupts are not masked."""
-    test.needs_masks = True
-    return test
 
 
 def interrupt():
@@ -3748,81 +3742,12 @@ class CompilerTests(unittest.TestCase):
             ])
 
 
-REPORT = '--report-results-without-masks'
-
-
 class WithoutMasksTests(unittest.TestCase):
 
     @support.requires_subprocess()
     def test_marked_tests_and_only_they_fail(self):
-        result = script_helper.assert_python_ok(
-            '-X', 'interrupt_masks=0', __file__, REPORT)
-        report = json.loads(result.out)
-        self.assertGreater(report['marked'], 80)
-        self.assertGreater(report['others'], 20)
-        self.assertEqual(report['marked passed'], [],
-                         'these pass whether anything is masked or not')
-        self.assertEqual(report['others failed'], [],
-                         'these need @needs_masks')
-
-
-class Report(unittest.TestResult):
-    """Notes which marked tests pass, subtests included, and which others fail.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.counts = {'marked': 0, 'others': 0}
-        self.marked_passed = []
-        self.others_failed = []
-
-    def method(self, test):
-        return getattr(test, test._testMethodName)
-
-    def is_marked(self, test):
-        return getattr(self.method(test), 'needs_masks', False)
-
-    def startTest(self, test):
-        super().startTest(test)
-        self.counts['marked' if self.is_marked(test) else 'others'] += 1
-
-    def addSuccess(self, test):
-        super().addSuccess(test)
-        if self.is_marked(test):
-            self.marked_passed.append(test.id())
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        # The name of a failed setUpClass() is no test.
-        if not isinstance(test, unittest.TestCase) or not self.is_marked(test):
-            self.others_failed.append(test.id())
-
-    addError = addFailure
-
-    def addSubTest(self, test, subtest, err):
-        super().addSubTest(test, subtest, err)
-        if err is not None:
-            if not self.is_marked(test):
-                self.others_failed.append(subtest.id())
-        elif (self.is_marked(test)
-              and not getattr(self.method(test), 'some_subtests_pass', False)):
-            self.marked_passed.append(subtest.id())
-
-
-def report():
-    suite = unittest.TestSuite()
-    for test_case in InterruptTestCase.__subclasses__():
-        suite.addTests(
-            unittest.defaultTestLoader.loadTestsFromTestCase(test_case))
-    result = Report()
-    suite.run(result)
-    json.dump({**result.counts,
-               'marked passed': result.marked_passed,
-               'others failed': result.others_failed}, sys.stdout)
+        interrupt_masks.check_marks(self, __file__, marked=80, others=20)
 
 
 if __name__ == '__main__':
-    if sys.argv[1:] == [REPORT]:
-        report()
-    else:
-        unittest.main()
+    interrupt_masks.main(InterruptTestCase)

@@ -12,10 +12,11 @@ import time
 import unittest
 
 from test import support
-from test.support import script_helper
+from test.support import interrupt_masks
+from test.support.interrupt_masks import needs_masks
 from test.test_interrupts import (
     Failure, Interrupt, InterruptTestCase, Manager, check_point, collect,
-    interrupt, needs_masks)
+    interrupt)
 
 
 class BeforeBlockingTests(InterruptTestCase):
@@ -260,29 +261,10 @@ class ForkTests(InterruptTestCase):
 
 class WithoutMasksTests(unittest.TestCase):
 
+    @support.requires_subprocess()
     def test_marked_tests_and_only_they_fail(self):
-        result = script_helper.assert_python_ok(
-            '-X', 'interrupt_masks=0', '-c', FAILING)
-        self.assertEqual(result.out.split(), [b'6', b'6', b'4', b'0'])
-
-
-# Prints how many tests are marked and how many of these fail, then the same for
-# those that are not.
-FAILING = """
-import unittest
-from test import test_interrupts_corners as corners
-load = unittest.defaultTestLoader.loadTestsFromTestCase
-tests = [test for case in vars(corners).values()
-         if isinstance(case, type) and issubclass(case, corners.InterruptTestCase)
-         for test in load(case)]
-for marked in True, False:
-    chosen = [test for test in tests if marked == hasattr(
-                  getattr(test, test._testMethodName), 'needs_masks')]
-    result = unittest.TestResult()
-    unittest.TestSuite(chosen).run(result)
-    print(len(chosen), len(result.failures) + len(result.errors))
-"""
+        interrupt_masks.check_marks(self, __file__, marked=5, others=3)
 
 
 if __name__ == '__main__':
-    unittest.main()
+    interrupt_masks.main(InterruptTestCase)
