@@ -14,6 +14,7 @@ import _interpreters
 import _thread
 import functools
 import gc
+import itertools
 import signal
 import sys
 import textwrap
@@ -1191,6 +1192,29 @@ class AsyncExceptionTests(QueueTestCase):
 
     def clear(self):
         self.assertEqual(self.set_null(threading.get_ident(), None), 1)
+
+    def test_sent_while_what_was_withdrawn_is_dropped(self):
+        # At the check point that finds it nothing has been collected.
+        ident = threading.get_ident()
+
+        class Withdrawn:
+            # No Python code: that would be a check point.
+            __del__ = staticmethod(
+                functools.partial(_interrupts.send, ident, Failure))
+
+        def function():
+            # The queue has the only reference.
+            withdrawn = [Withdrawn()]
+            list(itertools.chain(
+                map(functools.partial(self.set, ident),
+                    map(list.pop, [withdrawn])),
+                map(functools.partial(self.set_null, ident), [None])))
+            check_point()
+
+        with support.catch_unraisable_exception() as unraisable:
+            self.assertEqual(list(map(type, collect(function))), [Failure])
+            self.assertIsNone(unraisable.unraisable)
+        self.assertFalse(interrupts_pending())
 
     def test_open_code(self):
         with self.assertRaises(A):
