@@ -576,33 +576,27 @@ static PyObject *
 take_sent(PyThreadState *tstate)
 {
     _PyInterruptState *state = interrupt_state(tstate);
-    PyObject *first = pop_sent(state, 0);
-    if (first == NULL) {
-        return NULL;
-    }
-    PyObject *next = pop_sent(state, 1);
-    if (next == NULL) {
-        return make_instance(tstate, first);
-    }
-    PyObject *list = PyList_New(0);
-    PyObject *exc = first;
-    /* Taken before the first constructor runs: those sent after that are
-       others. */
-    while (list != NULL && exc != NULL) {
-        if (PyList_Append(list, exc) < 0) {
-            Py_CLEAR(list);
-            break;
-        }
-        Py_DECREF(exc);
-        exc = next;
-        next = next == NULL ? NULL : pop_sent(state, 1);
-    }
+    /* Made before anything is taken: without it nothing is lost. */
+    Py_ssize_t room = (Py_ssize_t)_PyInterruptCore_CountSent(state);
+    PyObject *list = PyList_New(room);
     if (list == NULL) {
-        Py_XDECREF(next);
-        Py_DECREF(exc);
         return _PyErr_GetRaisedException(tstate);
     }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
+    /* All taken before the first constructor runs: those sent after that are
+       others. */
+    Py_ssize_t size = 0;
+    PyObject *exc;
+    while ((exc = pop_sent(state, size > 0)) != NULL) {
+        assert(size < room);
+        PyList_SET_ITEM(list, size, exc);
+        size++;
+    }
+    Py_SET_SIZE(list, size);
+    if (size == 0) {
+        Py_DECREF(list);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < size; i++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
         PyList_SetItem(list, i, make_instance(tstate, item));
     }

@@ -583,6 +583,67 @@ class WaitingTests(QueueTestCase):
         self.assertEqual(self.log, ['masked'])
 
 
+class NoMemoryTests(QueueTestCase):
+
+    @support.cpython_only
+    @needs_masks
+    def test_none_of_a_group_is_lost(self):
+        _testcapi = import_helper.import_module('_testcapi')
+        # A child, since any allocation may be the one that fails.
+        script = textwrap.dedent('''
+            import _interrupts, _testcapi, sys, threading
+
+            class A(Exception): pass
+            class B(Exception): pass
+
+            ident = threading.get_ident()
+            sent = {A(), B()}
+
+            def raise_them(start):
+                # Without memory for a frame object, CPython loses whatever is
+                # raised.
+                sys._getframe()
+                with threading.nointerrupts:
+                    for exc in sent:
+                        _interrupts.send(ident, exc)
+                    _testcapi.set_nomemory(start, start + 1)
+
+            def found(exc):
+                if exc is None:
+                    return set()
+                one = {exc} | found(exc.__context__)
+                for inner in getattr(exc, 'exceptions', ()):
+                    one |= found(inner)
+                return one
+
+            outcomes = set()
+            for start in range(1, 30):
+                for exc in sent:
+                    exc.__context__ = exc.__traceback__ = None
+                left = set(sent)
+                try:
+                    try:
+                        raise_them(start)
+                    finally:
+                        _testcapi.remove_mem_hooks()
+                except Exception as exc:
+                    outcomes.add(type(exc).__name__)
+                    left -= found(exc)
+                if left and threading.interrupts_pending():
+                    outcomes.add('waits')
+                    try:
+                        while True:
+                            pass
+                    except Exception as exc:
+                        left -= found(exc)
+                if left or threading.interrupts_pending():
+                    sys.exit(f'{start}: {left or "what"} is lost or left')
+            print(*sorted(outcomes))
+        ''')
+        result = script_helper.assert_python_ok('-c', script)
+        self.assertEqual(result.out.split(), [b'ExceptionGroup', b'MemoryError'])
+
+
 class OpenCodeTests(QueueTestCase):
     """What no mask has held back is raised one by one."""
 
