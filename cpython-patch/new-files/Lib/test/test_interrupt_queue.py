@@ -617,7 +617,7 @@ class NoMemoryTests(QueueTestCase):
                 return one
 
             outcomes = set()
-            for start in range(1, 30):
+            for start in range(30):
                 for exc in sent:
                     exc.__context__ = exc.__traceback__ = None
                 left = set(sent)
