@@ -181,6 +181,15 @@ impl InterruptState {
         Steps { walk, step }.take_while(move |step| base.is_none() || step.frame != base)
     }
 
+    /// The innermost generator that runs, as far as generators can matter.
+    fn carrier(&self, carrier: *const c_void, walk: Walk, step: StepFunc) -> Option<usize> {
+        let base = self.thread().and_then(|thread| thread.base);
+        match base {
+            None => identity(carrier),
+            Some(_) => self.steps(walk, step).find_map(|step| step.carrier),
+        }
+    }
+
     fn in_force(&self, carried: *const Carried, walk: Walk, step: StepFunc) -> InForce {
         // SAFETY: the caller of the exported function holds the lock.
         let carriers = unsafe { carriers(carried) };
@@ -417,8 +426,11 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveRuntimeRegion(
 ) -> usize {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    let regions = &mut state.thread_mut().regions;
     // Gone if the state was cleared meanwhile: the interpreter ended in there.
+    if state.thread.is_null() {
+        return state.release(REGION_ENDS, 0);
+    }
+    let regions = &mut state.thread_mut().regions;
     if let Some(slot) = regions.get_mut(region) {
         *slot = None;
     }
@@ -446,6 +458,7 @@ pub unsafe extern "C" fn _PyInterruptCore_EnterScope(
     // SAFETY: as in MustWait.
     let walk = unsafe { *walk };
     let steps = state.steps(walk, step);
+    let carrier = state.carrier(carrier, walk, step);
     let kind = match kind {
         0 => Kind::Mask(Strength::Soft),
         1 => Kind::Mask(Strength::Hard),
@@ -454,7 +467,7 @@ pub unsafe extern "C" fn _PyInterruptCore_EnterScope(
     // SAFETY: the header gives it to whoever holds the lock.
     let entered = unsafe {
         state.change_scopes(carried, walk.stack, |scopes| {
-            scopes.enter(scope as usize, kind, identity(carrier), steps)
+            scopes.enter(scope as usize, kind, carrier, steps)
         })
     };
     if entered.is_ok() { 0 } else { -1 }
@@ -476,10 +489,11 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveScope(
     // SAFETY: as in MustWait.
     let walk = unsafe { *walk };
     let steps = state.steps(walk, step);
+    let carrier = state.carrier(carrier, walk, step);
     // SAFETY: as in EnterScope.
     let left = unsafe {
         state.change_scopes(carried, walk.stack, |scopes| {
-            scopes.leave(scope as usize, shared != 0, identity(carrier), steps)
+            scopes.leave(scope as usize, shared != 0, carrier, steps)
         })
     };
     if left.is_ok() { 0 } else { -1 }
@@ -512,11 +526,12 @@ pub unsafe extern "C" fn _PyInterruptCore_HandOver(
         return 0;
     }
     let steps = state.steps(walk, step);
+    let carrier = state.carrier(carrier, walk, step);
     // SAFETY: as in EnterScope.
     let handed = unsafe {
         state.change_scopes(carried, walk.stack, |scopes| {
             let mark = (mark != usize::MAX).then_some(mark);
-            scopes.hand_over(identity(from), mark, identity(carrier), steps)
+            scopes.hand_over(identity(from), mark, carrier, steps)
         })
     };
     handed.map_or(-1, |count| count.try_into().unwrap_or(c_int::MAX))

@@ -108,10 +108,10 @@ pub fn decide(
     match strength {
         None => Verdict::Raise,
         Some(Strength::Soft) if place == Place::Blocked => Verdict::Raise,
-        Some(_) if elsewhere => Verdict::Wait(Masker::Several),
         Some(_) => match masker {
-            Some(masker) => Verdict::Wait(masker),
             None if scopes.generators_matter => Verdict::WaitAndAsk,
+            _ if elsewhere => Verdict::Wait(Masker::Several),
+            Some(masker) => Verdict::Wait(masker),
             None => Verdict::Wait(Masker::Scope),
         },
     }
@@ -283,6 +283,11 @@ mod tests {
         };
         let ask = |levels| decide(frames(levels), &[], Place::Running, None, &scopes);
         assert_eq!(ask(&[0, 0]), Verdict::WaitAndAsk);
+        let elsewhere = Some(Masker::Frame(9));
+        assert_eq!(
+            decide(frames(&[0]), &[], Place::Running, elsewhere, &scopes),
+            Verdict::WaitAndAsk
+        );
         // A frame that masks does so whatever generators do.
         assert_eq!(ask(&[0, 1]), Verdict::Wait(Masker::Frame(2)));
     }

@@ -14,6 +14,7 @@
 #include "pycore_ceval.h"         // _Py_set_eval_breaker_bit()
 #include "pycore_code.h"          // _Py_GetBaseOpcode()
 #include "pycore_frame.h"         // _PyInterpreterFrame
+#include "pycore_gc.h"            // _PyGC_FINALIZED()
 #include "pycore_genobject.h"     // _PyFrame_GetGenerator()
 #include "pycore_initconfig.h"    // _Py_get_xoption()
 #include "pycore_interp.h"        // PyInterpreterState.interrupts
@@ -95,14 +96,21 @@ in_chain(const _PyErr_StackItem *top, const _PyErr_StackItem *item)
     return top == item;
 }
 
+/* The innermost frame that is a function's, or NULL. */
+static _PyInterpreterFrame *
+skip_entries(const _PyInterpreterFrame *frame)
+{
+    while (frame != NULL && frame->owner == FRAME_OWNED_BY_CSTACK) {
+        frame = frame->previous;
+    }
+    return (_PyInterpreterFrame *)frame;
+}
+
 /* A _PyInterruptCore_StepFunc. */
 static int
 next_step(_PyInterruptWalk *walk, _PyInterruptStep *step)
 {
-    const _PyInterpreterFrame *f = walk->frame;
-    while (f != NULL && f->owner == FRAME_OWNED_BY_CSTACK) {
-        f = f->previous;
-    }
+    const _PyInterpreterFrame *f = skip_entries(walk->frame);
     walk->frame = f;
     const _PyErr_StackItem *top = walk->generator;
     const _PyErr_StackItem *own = NULL;
@@ -178,7 +186,11 @@ drop_exception(void *exc)
 void
 _PyInterrupts_ClearThread(PyThreadState *tstate)
 {
-    _PyInterruptCore_Clear(interrupt_state(tstate), drop_exception);
+    _PyInterruptState *state = interrupt_state(tstate);
+    do {
+        _PyInterruptCore_Clear(state, drop_exception);
+        /* What is dropped may run code, which has to be kept apart again. */
+    } while (state->thread != NULL);
 }
 
 void
@@ -312,8 +324,11 @@ rearm(PyThreadState *tstate, uintptr_t bits)
 uintptr_t
 _PyInterrupts_EnterRegion(PyThreadState *tstate, int hard)
 {
-    return _PyInterruptCore_EnterRuntimeRegion(interrupt_state(tstate),
-                                               tstate->current_frame, hard);
+    /* The one that the core will be shown: a frame that returns to C code drops
+       its variables when it is no longer there. */
+    return _PyInterruptCore_EnterRuntimeRegion(
+                interrupt_state(tstate), skip_entries(tstate->current_frame),
+                hard);
 }
 
 void
@@ -882,9 +897,7 @@ _PyInterrupts_AnyCarried(PyInterpreterState *interp)
 static const void *
 carrier_awaiting(_PyInterpreterFrame *frame)
 {
-    while (frame != NULL && frame->owner == FRAME_OWNED_BY_CSTACK) {
-        frame = frame->previous;
-    }
+    frame = skip_entries(frame);
     if (frame == NULL || frame->owner != FRAME_OWNED_BY_GENERATOR) {
         return NULL;
     }
@@ -907,7 +920,10 @@ _PyInterrupts_GeneratorEnds(PyThreadState *tstate, PyGenObject *gen,
                             _PyInterpreterFrame *previous)
 {
     const void *to = NULL;
-    if (!_PyErr_Occurred(tstate) && !PyAsyncGen_CheckExact(gen)) {
+    /* Nobody waits for one that is finalized. */
+    if (!_PyErr_Occurred(tstate) && !PyAsyncGen_CheckExact(gen)
+        && !_PyGC_FINALIZED((PyObject *)gen))
+    {
         to = carrier_awaiting(previous);
     }
     _PyInterruptWalk walk = start_walk(tstate);

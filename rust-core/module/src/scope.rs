@@ -205,8 +205,16 @@ unsafe fn keywords(
         // SAFETY: by the contract; key and value are borrowed from it.
         && unsafe { PyDict_Next(kwargs, &raw mut position, &raw mut key, &raw mut value) } != 0
     {
+        // `**{1: 2}` gets here as it is.
+        // SAFETY: a live object.
+        if unsafe { PyUnicode_Check(key) } == 0 {
+            let message = c"keywords must be strings";
+            // SAFETY: by the contract.
+            unsafe { PyErr_SetString(type_error(), message.as_ptr()) };
+            return (None, false);
+        }
         let is_known = known.is_some_and(|known| {
-            // SAFETY: names of keyword arguments are strings.
+            // SAFETY: it is a string.
             unsafe { PyUnicode_CompareWithASCIIString(key, known.as_ptr()) == 0 }
         });
         if !is_known {

@@ -2142,6 +2142,13 @@ class BadInputTests(unittest.TestCase):
                          nointerrupts, True, interruptible_waits=True)
         self.assertNames([], interrupts, interruptible_waits=True)
 
+    def test_keywords_that_are_no_strings(self):
+        for key in None, 1, (), 1.5, b'soft', 10**100, [].append:
+            for scope in nointerrupts, interrupts:
+                with self.subTest(key=key, scope=scope):
+                    with self.assertRaisesRegex(TypeError, 'strings'):
+                        scope(**{key: True})
+
     def test_interruptible_waits(self):
         for value in 3, 0, None, 'yes', 1.0, []:
             with self.subTest(value=value):
@@ -2735,6 +2742,29 @@ class AsyncManagerTests(ManagerTests):
             self.step('body')
             raise Failure
 
+    @needs_masks
+    def test_interrupted_when_entered_on_stack(self):
+        # The stack leaves what has been entered.
+        @contextlib.asynccontextmanager
+        async def opening():
+            with interrupts:
+                send_to_self(Failure)
+                try:
+                    yield
+                finally:
+                    self.log.append(interrupts_masked())
+
+        async def function():
+            with nointerrupts:
+                async with contextlib.AsyncExitStack() as stack:
+                    await stack.enter_async_context(opening())
+                    self.log.append('missed')
+
+        caught = self.collect(function)
+        self.assertTypes(caught, Failure)
+        self.assertEqual(self.log, [True])
+        self.assertRestored()
+
     async def on_stack(self, manager):
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(manager)
@@ -3219,6 +3249,45 @@ class ThreadTests(ScopeTestCase):
         self.assertTypes(collect(function), Interrupt, Failure)
         self.assertEqual(self.log, [True, 42])
 
+    @support.requires_fork()
+    @needs_masks
+    def test_multiprocessing_child_of_a_coroutine(self):
+        # Its start() never returns there.
+        context = multiprocessing.get_context('fork')
+
+        def child():
+            found = [interrupts_masked()]
+            with nointerrupts:
+                found.append(interrupts_masked())
+                with contextlib.ExitStack() as stack:
+                    stack.enter_context(interrupts)
+                    found.append(interrupts_masked())
+                found.append(interrupts_masked())
+            found.append(interrupts_masked())
+            os._exit(42 if found == [False, True, False, True, False] else 7)
+
+        def start():
+            process = context.Process(target=child)
+            process.start()
+            process.join()
+            self.log.append(process.exitcode)
+            process.close()
+
+        async def coroutine():
+            start()
+            with nointerrupts:
+                start()
+
+        def generator():
+            start()
+            yield
+            with nointerrupts:
+                start()
+
+        drive(coroutine())
+        list(generator())
+        self.assertEqual(self.log, [42] * 4)
+
     def in_child(self, function):
         """Fork here, where the caller is masked, and return what it finds."""
         reader, writer = os.pipe()
@@ -3292,6 +3361,51 @@ class SuspendedTests(ScopeTestCase):
     """What is suspended takes its scopes and regions along."""
 
     # Ways to be masked while suspended.
+
+    def drop_generator(self, *args):
+        """End with a generator that is closed as it goes."""
+        def function():
+            try:
+                yield
+            finally:
+                with interrupts:
+                    self.log.append(interrupts_masked())
+
+        generator = function()
+        next(generator)
+
+    @needs_masks
+    def test_dropped(self):
+        # Wherever the function is called from.
+        self.drop_generator()
+        list(map(self.drop_generator, [None]))
+        sorted([1], key=self.drop_generator)
+        _thread.start_joinable_thread(self.drop_generator).join()
+        self.assertEqual(self.log, [True] * 4)
+        self.assertRestored()
+
+    @needs_masks
+    def test_dropped_in_scope_by_one_that_waits(self):
+        # Not for the one that is dropped.
+        def dropped():
+            nointerrupts.__enter__()
+            try:
+                yield
+            except GeneratorExit:
+                self.log.append(interrupts_masked())
+                return
+
+        def waiting():
+            generators = [dropped()]
+            next(generators[0])
+            # Empties the list when asked for an item.
+            clear = iter(generators.clear, None)
+            yield from clear
+            self.log.append(interrupts_masked())
+
+        list(waiting())
+        self.assertEqual(self.log, [True, False])
+        self.assertRestored()
 
     def by_scope(self):
         with nointerrupts:

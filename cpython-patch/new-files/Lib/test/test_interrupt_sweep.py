@@ -993,6 +993,17 @@ class _(GeneratorConstruct):
         work()
 
 
+@construct('generator that is dropped by a function that C code calls')
+class _(GeneratorConstruct):
+    def drop(self, _):
+        generator = self.generator()
+        next(generator)
+
+    def run(self):
+        list(map(self.drop, [None]))
+        work()
+
+
 @construct('generator that is collected')
 class _(GeneratorConstruct):
     def run(self):
