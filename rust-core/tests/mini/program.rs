@@ -690,17 +690,16 @@ impl Program {
         let raised = self.in_flight.is_some();
         let enters = self.top_mut().enters.take().expect("it runs");
         let given = self.mini.has_entered(enters, raised);
-        let top = self.top().id;
         let start = self.end_mask();
         if raised {
             return same("scopes handed over", given, 0);
         }
         for mark in &mut self.model.running[start..] {
             if mark.0.is_scope() {
-                mark.1 = top;
+                mark.1 = GENERATOR;
             }
         }
-        self.handed_over(given, top)
+        self.handed_over(given, GENERATOR)
     }
 
     /// Take away the mask of a signal handler or C function. Returns where it was.
