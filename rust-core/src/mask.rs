@@ -70,8 +70,9 @@ pub struct RuntimeRegion {
 /// `regions`. `before` is who held back what waits already, if anything does.
 ///
 /// A runtime region counts only if its base is on this stack: code that switches
-/// stacks inside of one runs code that is not the region's. For the same reason `before` may be a frame of another stack; then either stack may be
-/// the first to open.
+/// stacks inside of one runs code that is not the region's. For the same reason
+/// `before` may be a frame of another stack; then either stack may be the first to
+/// open.
 pub fn decide(
     steps: impl Iterator<Item = Step>,
     regions: &[Option<RuntimeRegion>],
