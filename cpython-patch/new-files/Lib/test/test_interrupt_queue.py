@@ -585,6 +585,9 @@ class WaitingTests(QueueTestCase):
 
 class NoMemoryTests(QueueTestCase):
 
+    # A debug build does not survive it, whatever is raised: a plain `raise` of an
+    # exception group fails in the same places.
+    @unittest.skipIf(support.Py_DEBUG, 'needs a release build')
     @support.cpython_only
     @support.requires_subprocess()
     def test_none_of_a_group_is_lost(self):
