@@ -1018,20 +1018,13 @@ class _(GeneratorConstruct):
 
 
 @construct('generator that is dropped while it waits for another')
-class _(GeneratorConstruct):
-    def outer(self):
-        yield from self.generator()
-
-    def run(self):
-        generator = self.outer()
-        next(generator)
-        work()
-        del generator
-        work()
+class _(CONSTRUCTS['generator that is dropped']):
+    def generator(self):
+        yield from super().generator()
 
 
 @construct('generator that opens its scopes while it is finalized')
-class _(GeneratorConstruct):
+class _(CONSTRUCTS['generator that is dropped']):
     # `interrupts` opens no region of the interpreter's own.
     def generator(self):
         try:
@@ -1041,13 +1034,6 @@ class _(GeneratorConstruct):
             with threading.interrupts():
                 step()
             self.resource.close()
-
-    def run(self):
-        generator = self.generator()
-        next(generator)
-        work()
-        del generator
-        work()
 
 
 @construct('generator with yield from')
