@@ -120,7 +120,16 @@ typedef struct _PyInterruptState {
     /* What other threads have sent, newest first, until this one collects it.
      * An atomic pointer; only the core touches it. */
     struct _PyInterruptSent *sent;
+    /* How this thread is woken when it is blocked; NULL as long as nobody
+     * had to.  An atomic pointer, set by the core. */
+    struct _PyInterruptKick *kick;
 } _PyInterruptState;
+
+/* What C sees of it: not zero if the thread, when it comes back from a call that
+ * blocked, must call Runs(). */
+struct _PyInterruptKick {
+    uint32_t phase;
+};
 
 /* In `waiting` only, above all event bits. */
 #define _PyInterruptState_LOWERS      ((uintptr_t)1 << 16)
@@ -185,6 +194,23 @@ _PyInterruptState_Waits(const _PyInterruptState *state)
     return state->waiting != 0;
 }
 
+/* Has the thread, which comes back from what blocked it, been woken?  Relaxed:
+ * see rust-core/src/kick.rs for why it is enough. */
+static inline int
+_PyInterruptState_IsKicked(const _PyInterruptState *state)
+{
+#if defined(__GNUC__)
+    const struct _PyInterruptKick *kick;
+    __atomic_load(&state->kick, (struct _PyInterruptKick **)&kick,
+                  __ATOMIC_ACQUIRE);
+    return kick != 0 && __atomic_load_n(&kick->phase, __ATOMIC_RELAXED) != 0;
+#else
+    /* There are no kicks (src/kick/portable.rs). */
+    (void)state;
+    return 0;
+#endif
+}
+
 /* --- Raise or wait -------------------------------------------------------- */
 
 /* Switch masking on or off for the process.  Off: MustWait() answers "raise"
@@ -211,10 +237,11 @@ _PyInterruptCore_API(int) _PyInterruptCore_MustWait(
     uintptr_t bits, int place,
     const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
-/* Would an interrupt that arrives now have to wait?  Changes nothing. */
+/* Would an interrupt that arrives now have to wait?  Changes nothing, so another
+ * thread may ask, too, as long as what `walk` shows stands still. */
 _PyInterruptCore_API(int) _PyInterruptCore_IsMasked(
     const _PyInterruptState *state, const _PyInterruptCarried *carried,
-    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+    int place, const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
 /* `frame` has lowered its level or is about to suspend.  Returns the bits to
  * put back into the eval breaker: all that waited if the answer may have
@@ -396,6 +423,64 @@ _PyInterruptCore_API(void) _PyInterruptCore_Clear(
  * `drop` as for Clear(). */
 _PyInterruptCore_API(void) _PyInterruptCore_DropWaiting(
     _PyInterruptState *state, void (*drop)(void *exc));
+
+
+/* --- Kicks ----------------------------------------------------------------
+ *
+ * A thread that is blocked in a system call, with something to raise, is brought
+ * out of it by a signal that comes again until the thread is back.  What is safe
+ * to call in a signal handler says so; all keep errno.
+ */
+
+/* Use this signal from now on (by default SIGURG); 0: none.  Returns -1 if that is
+ * not possible. */
+_PyInterruptCore_API(int) _PyInterruptCore_SetKickSignal(int signum);
+
+/* The signal, or 0: nobody can be woken here. */
+_PyInterruptCore_API(int) _PyInterruptCore_KickSignal(void);
+
+/* Make sure that the signal comes to the core, whoever had it before; what is not a
+ * kick is passed on to them.  Returns -1 if that is not possible.
+ *
+ * `is_blocked` is asked in the signal handler, in the thread that has this record,
+ * whether it is blocked.  Call with the lock that keeps thread states alive, as
+ * the next three. */
+_PyInterruptCore_API(int) _PyInterruptCore_InstallKick(
+    int (*is_blocked)(const void *kick));
+
+/* Give it back to whoever had it before. */
+_PyInterruptCore_API(void) _PyInterruptCore_UninstallKick(void);
+
+/* From now on the thread of this state can be woken; `native_id` is the system's
+ * number of it.  Does nothing if it can be already.  Returns -1 if there is no
+ * memory. */
+_PyInterruptCore_API(int) _PyInterruptCore_AddKick(
+    _PyInterruptState *state, int native_id);
+
+/* No more. */
+_PyInterruptCore_API(void) _PyInterruptCore_DropKick(_PyInterruptState *state);
+
+/* This is the only thread of a forked child, and has a new number. */
+_PyInterruptCore_API(void) _PyInterruptCore_KickAfterFork(
+    _PyInterruptState *state, int native_id);
+
+/* Any thread: wake the thread of this state, which is blocked. */
+_PyInterruptCore_API(void) _PyInterruptCore_Wake(const _PyInterruptState *state);
+
+/* Any thread, in a signal handler, too: wake the thread of this state if it is
+ * blocked, which it is asked itself. */
+_PyInterruptCore_API(void) _PyInterruptCore_AskBlocked(
+    const _PyInterruptState *state);
+
+/* The thread itself, in a signal handler, too: it is about to block, and has
+ * something to look at. */
+_PyInterruptCore_API(void) _PyInterruptCore_Blocks(const _PyInterruptState *state);
+
+/* The thread itself is back from what blocked it, or has looked. */
+_PyInterruptCore_API(void) _PyInterruptCore_Runs(const _PyInterruptState *state);
+
+/* How many kicks have arrived in this process. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_Kicks(void);
 
 
 /* --- The sweep, a tool for tests ------------------------------------------ */

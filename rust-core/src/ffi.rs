@@ -8,8 +8,10 @@
 
 use std::ffi::{c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, Ordering::Relaxed};
 
+use crate::kick::platform::{self, IsBlocked};
+use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
 use crate::mask::{self, Masker, Place, RuntimeRegion, Verdict};
 use crate::pending::{Pushed, Queue, SentQueue};
@@ -30,6 +32,9 @@ pub struct InterruptState {
     pub thread: *mut c_void,
     /// What other threads have sent.
     pub sent: Sent,
+    /// How the thread is woken, or null. Set by any thread, under the lock that keeps
+    /// thread states alive.
+    pub kick: AtomicPtr<Record>,
 }
 
 impl Default for InterruptState {
@@ -39,6 +44,7 @@ impl Default for InterruptState {
             masker: ptr::null(),
             thread: ptr::null_mut(),
             sent: Sent::default(),
+            kick: AtomicPtr::new(ptr::null_mut()),
         }
     }
 }
@@ -304,6 +310,13 @@ fn identity(pointer: *const c_void) -> Option<usize> {
     (!pointer.is_null()).then_some(pointer as usize)
 }
 
+fn place_from(place: c_int) -> Place {
+    match place {
+        BLOCKED => Place::Blocked,
+        _ => Place::Running,
+    }
+}
+
 // --- Raise or wait ----------------------------------------------------------
 
 /// See the header.
@@ -326,11 +339,7 @@ pub unsafe extern "C" fn _PyInterruptCore_MustWait(
     let state = unsafe { &mut *state };
     // SAFETY: a position that C made for this call.
     let walk = unsafe { *walk };
-    let place = match place {
-        BLOCKED => Place::Blocked,
-        _ => Place::Running,
-    };
-    match state.decide(carried, place, walk, step) {
+    match state.decide(carried, place_from(place), walk, step) {
         Verdict::Raise => 0,
         Verdict::Wait(masker) => {
             state.waiting |= bits;
@@ -350,6 +359,7 @@ pub unsafe extern "C" fn _PyInterruptCore_MustWait(
 pub unsafe extern "C" fn _PyInterruptCore_IsMasked(
     state: *const InterruptState,
     carried: *const Carried,
+    place: c_int,
     walk: *const Walk,
     step: StepFunc,
 ) -> c_int {
@@ -357,7 +367,7 @@ pub unsafe extern "C" fn _PyInterruptCore_IsMasked(
     let state = unsafe { &*state };
     // SAFETY: as in MustWait.
     let walk = unsafe { *walk };
-    (state.decide(carried, Place::Running, walk, step) != Verdict::Raise).into()
+    (state.decide(carried, place_from(place), walk, step) != Verdict::Raise).into()
 }
 
 /// See the header.
@@ -801,6 +811,139 @@ pub unsafe extern "C" fn _PyInterruptCore_DropWaiting(state: *mut InterruptState
         dropped.extend(objects(sent));
     }
     drop_all(dropped, drop);
+}
+
+// --- Kicks ------------------------------------------------------------------
+
+/// How the thread of this state is woken, if that is possible.
+///
+/// # Safety
+///
+/// The state exists.
+unsafe fn record_of(state: *const InterruptState) -> Option<&'static Record> {
+    // SAFETY: this field alone is everybody's; no reference to the rest is made.
+    let kick = unsafe { &(*state).kick };
+    // Acquire: paired with the store in AddKick, where the thread itself has not set it.
+    // SAFETY: null, or a record, and these are never freed.
+    unsafe { kick.load(Ordering::Acquire).as_ref() }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_SetKickSignal(signal: c_int) -> c_int {
+    if platform::set_signal(signal).is_ok() {
+        0
+    } else {
+        -1
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_KickSignal() -> c_int {
+    platform::signal()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_InstallKick(is_blocked: IsBlocked) -> c_int {
+    if platform::install(is_blocked).is_ok() {
+        0
+    } else {
+        -1
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_UninstallKick() {
+    platform::uninstall();
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_AddKick(
+    state: *mut InterruptState,
+    thread_id: c_int,
+) -> c_int {
+    // SAFETY: the caller keeps the state alive.
+    if unsafe { record_of(state) }.is_some() {
+        return 0;
+    }
+    let Some(record) = registry::add(thread_id) else {
+        return -1;
+    };
+    // SAFETY: as in `record_of`.
+    let kick = unsafe { &(*state).kick };
+    // Release: paired with the load in `record_of`.
+    kick.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
+    0
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_DropKick(state: *mut InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        // SAFETY: as in `record_of`.
+        let kick = unsafe { &(*state).kick };
+        kick.store(ptr::null_mut(), Relaxed);
+        platform::keeping_errno(|| record.drop_record());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_KickAfterFork(
+    state: *mut InterruptState,
+    thread_id: c_int,
+) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        record.after_fork(thread_id);
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Wake(state: *const InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.wake());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_AskBlocked(state: *const InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.ask());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Blocks(state: *const InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.blocks());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Runs(state: *const InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.runs());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_Kicks() -> usize {
+    registry::kicks()
 }
 
 // --- The sweep --------------------------------------------------------------

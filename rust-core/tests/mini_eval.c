@@ -233,7 +233,8 @@ int
 mini_is_masked(const struct mini_thread *t)
 {
     _PyInterruptWalk walk = walk_of(t);
-    return _PyInterruptCore_IsMasked(&t->interrupts, t->carried, &walk,
+    return _PyInterruptCore_IsMasked(&t->interrupts, t->carried,
+                                     _PyInterruptCore_RUNNING, &walk,
                                      step_out);
 }
 
@@ -578,6 +579,7 @@ const size_t mini_layout[] = {
     offsetof(_PyInterruptState, masker),
     offsetof(_PyInterruptState, thread),
     offsetof(_PyInterruptState, sent),
+    offsetof(_PyInterruptState, kick),
     sizeof(_PyInterruptCarried),
     offsetof(_PyInterruptCarried, count),
     offsetof(_PyInterruptCarried, carriers),

@@ -23,6 +23,7 @@
 #include "pycore_opcode_utils.h"  // RESUME_AFTER_YIELD_FROM
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
+#include "pycore_signal.h"        // Py_NSIG
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
 
@@ -147,9 +148,46 @@ frame:
 
 /* The off switch */
 
+/* Store what is set as the number of the kick signal.  Return whether something is; -1
+   if that is no such number. */
+static int
+read_kick_signal(const PyConfig *config, int *signum)
+{
+    const char *env = _Py_GetEnv(config->use_environment,
+                                 "PYTHONINTERRUPTSIGNAL");
+    const wchar_t *xoption = _Py_get_xoption(&config->xoptions,
+                                             L"interrupt_signal");
+    if (xoption != NULL) {
+        const wchar_t *value = wcschr(xoption, L'=');
+        wchar_t *end;
+        long number = value == NULL ? -1 : wcstol(value + 1, &end, 10);
+        if (value == NULL || end == value + 1 || *end != L'\0'
+            || number < 0 || number >= Py_NSIG)
+        {
+            return -1;
+        }
+        *signum = (int)number;
+        return 1;
+    }
+    if (env != NULL) {
+        return (_Py_str_to_int(env, signum) < 0
+                || *signum < 0 || *signum >= Py_NSIG) ? -1 : 1;
+    }
+    return 0;
+}
+
 PyStatus
 _PyInterrupts_Init(const PyConfig *config)
 {
+    int signum;
+    int chosen = read_kick_signal(config, &signum);
+    if (chosen < 0
+        || (chosen > 0 && _PyInterruptCore_SetKickSignal(signum) < 0))
+    {
+        return _PyStatus_ERR("PYTHONINTERRUPTSIGNAL / -X interrupt_signal "
+                             "must be the number of a signal that can be "
+                             "handled, or 0");
+    }
     const char *env = _Py_GetEnv(config->use_environment,
                                  "PYTHONINTERRUPTMASKS");
     const wchar_t *xoption = _Py_get_xoption(&config->xoptions,
@@ -206,7 +244,9 @@ _PyInterrupts_AfterFork(PyThreadState *tstate)
     /* A thread that is gone may have held it. */
     _PyMutex_at_fork_reinit(&tstate->interp->interrupts.mutex);
 #endif
-    _PyInterruptCore_DropWaiting(interrupt_state(tstate), drop_exception);
+    _PyInterruptState *state = interrupt_state(tstate);
+    _PyInterruptCore_KickAfterFork(state, (int)tstate->native_thread_id);
+    _PyInterruptCore_DropWaiting(state, drop_exception);
 }
 
 /* Does an exception carry nothing but its type? */
@@ -451,12 +491,163 @@ _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate)
                              _PyInterruptCore_IN_EVAL_LOOP);
 }
 
+int
+_PyInterrupts_DeliverBlocked(PyThreadState *tstate)
+{
+    if (_PyInterrupts_Waits(tstate)
+        && _PyInterrupts_Deliver(tstate, _PyInterruptCore_BLOCKED) < 0)
+    {
+        return -1;
+    }
+    return _PyInterrupts_DeliverSent(tstate, _PyInterruptCore_BLOCKED);
+}
+
+
+/* Waking a blocked thread */
+
+static inline int
+is_detached(PyThreadState *tstate)
+{
+#ifdef Py_GIL_DISABLED
+    int state = _Py_atomic_load_int(&tstate->state);
+#else
+    int state = tstate->state;
+#endif
+    return state == _Py_THREAD_DETACHED;
+}
+
+/* Would an interrupt have to wait in this thread even if it is blocked?  Its frames
+   must stand still: it runs this, or cannot run. */
+static int
+masks_blocked(PyThreadState *tstate)
+{
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int masked = _PyInterruptCore_IsMasked(interrupt_state(tstate), carried,
+                                           _PyInterruptCore_BLOCKED,
+                                           &walk, next_step);
+    unlock_carried(tstate->interp);
+    return masked;
+}
+
+/* For the core: a signal that another thread took has to wake the main thread.
+   Called in a signal handler, in the thread that has this record. */
+static int
+is_blocked(const void *kick)
+{
+    PyThreadState *tstate = _PyRuntime.main_tstate;
+    return (tstate != NULL && is_detached(tstate)
+            && (const void *)interrupt_state(tstate)->kick == kick);
+}
+
+/* Make it possible to wake a thread.  HEAD_LOCK is held.  Return -1 if it is not, in
+   which case it gets what is sent when it is back. */
+static int
+prepare_kick(PyThreadState *tstate)
+{
+    if (_PyInterruptCore_KickSignal() == 0 || tstate->native_thread_id == 0) {
+        return -1;
+    }
+    if (_PyInterruptCore_AddKick(interrupt_state(tstate),
+                                 (int)tstate->native_thread_id) < 0) {
+        return -1;
+    }
+    return _PyInterruptCore_InstallKick(is_blocked);
+}
+
+/* Something has been sent to this thread, and its eval breaker says so.  HEAD_LOCK
+   is held. */
+static void
+wake(PyThreadState *tstate)
+{
+    if (prepare_kick(tstate) < 0 || !is_detached(tstate)) {
+        return;
+    }
+#ifndef Py_GIL_DISABLED
+    /* We have the GIL, so that thread stands still. */
+    if (masks_blocked(tstate)) {
+        return;
+    }
+#endif
+    _PyInterruptCore_Wake(interrupt_state(tstate));
+}
+
+void
+_PyInterrupts_HandlerInstalled(PyThreadState *tstate)
+{
+    _PyRuntimeState *runtime = tstate->interp->runtime;
+    HEAD_LOCK(runtime);
+    (void)prepare_kick(tstate);
+    HEAD_UNLOCK(runtime);
+}
+
+void
+_PyInterrupts_NoHandlers(void)
+{
+    HEAD_LOCK(&_PyRuntime);
+    _PyInterruptCore_UninstallKick();
+    HEAD_UNLOCK(&_PyRuntime);
+}
+
+void
+_PyInterrupts_SignalReceived(PyThreadState *main_tstate)
+{
+    if (main_tstate == NULL) {
+        return;
+    }
+    _PyInterruptState *state = interrupt_state(main_tstate);
+    if (!_Py_IsMainThread()) {
+        _PyInterruptCore_AskBlocked(state);
+    }
+    else if (is_detached(main_tstate)) {
+        _PyInterruptCore_Blocks(state);
+    }
+}
+
+void
+_PyInterrupts_ForgetThread(PyThreadState *tstate)
+{
+    if (interrupt_state(tstate)->kick != NULL) {
+        /* Its interpreter may be gone. */
+        HEAD_LOCK(&_PyRuntime);
+        _PyInterruptCore_DropKick(interrupt_state(tstate));
+        HEAD_UNLOCK(&_PyRuntime);
+    }
+}
+
+void
+_PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    if (!(handlers_wait
+          && _Py_eval_breaker_bit_is_set(tstate, _PY_SIGNALS_PENDING_BIT))
+        && ((_PyInterruptCore_Count(state) == 0
+             && _PyInterruptCore_CountSent(state) == 0)
+            || masks_blocked(tstate)))
+    {
+        return;
+    }
+    _PyInterruptCore_Blocks(state);
+}
+
+void
+_PyInterrupts_IsBack(PyThreadState *tstate)
+{
+    _PyInterruptCore_Runs(interrupt_state(tstate));
+}
+
 
 /* What other threads send */
 
+/* Which thread is meant: by the system's number of it, or by that of its state if
+   that is not 0. */
+typedef struct {
+    unsigned long thread_id;
+    uint64_t state_id;
+} target_id;
+
 static int
-send_to(PyInterpreterState *interp, unsigned long thread_id, PyObject *exc,
-        int how)
+send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
 {
     _PyRuntimeState *runtime = interp->runtime;
     int sent = 0;
@@ -464,28 +655,34 @@ send_to(PyInterpreterState *interp, unsigned long thread_id, PyObject *exc,
     HEAD_LOCK(runtime);
     PyThreadState *tstate = interp->threads.head;
     for (; tstate != NULL && sent == 0; tstate = tstate->next) {
-        if (tstate->thread_id == thread_id) {
-            sent = _PyInterruptCore_Send(interrupt_state(tstate),
-                                         Py_XNewRef(exc), how);
-            if (sent == 1) {
-                _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+        if (target.state_id != 0 ? tstate->id != target.state_id
+            : tstate->thread_id != target.thread_id)
+        {
+            continue;
+        }
+        sent = _PyInterruptCore_Send(interrupt_state(tstate),
+                                     Py_XNewRef(exc), how);
+        if (sent == 1) {
+            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+            if (exc != NULL) {
+                wake(tstate);
             }
-            else {
-                /* Ours is not the last one: the caller has it. */
-                Py_XDECREF(exc);
-            }
+        }
+        else {
+            /* Ours is not the last one: the caller has it. */
+            Py_XDECREF(exc);
         }
     }
     HEAD_UNLOCK(runtime);
     return sent;
 }
 
-int
-_PyInterrupts_Send(unsigned long thread_id, PyObject *exc)
+static int
+send_exception(target_id target, PyObject *exc)
 {
     int how = (PyExceptionInstance_Check(exc) ? _PyInterruptCore_INSTANCE
                : _PyInterruptCore_CLASS);
-    int sent = send_to(_PyInterpreterState_GET(), thread_id, exc, how);
+    int sent = send_to(_PyInterpreterState_GET(), target, exc, how);
     if (sent < 0) {
         PyErr_NoMemory();
     }
@@ -493,10 +690,29 @@ _PyInterrupts_Send(unsigned long thread_id, PyObject *exc)
 }
 
 int
+_PyInterrupts_Send(unsigned long thread_id, PyObject *exc)
+{
+    return send_exception((target_id){.thread_id = thread_id}, exc);
+}
+
+int
+_PyInterrupts_SendToState(uint64_t id, PyObject *exc)
+{
+    return send_exception((target_id){.state_id = id}, exc);
+}
+
+uint64_t
+_PyInterrupts_CurrentState(void)
+{
+    return _PyThreadState_GET()->id;
+}
+
+int
 _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc)
 {
     /* There is no way to say that there was no memory. */
-    return send_to(_PyInterpreterState_GET(), thread_id, exc,
+    return send_to(_PyInterpreterState_GET(),
+                   (target_id){.thread_id = thread_id}, exc,
                    _PyInterruptCore_REPLACING) == 1;
 }
 
@@ -619,18 +835,23 @@ take_sent(PyThreadState *tstate)
 }
 
 int
-_PyInterrupts_DeliverSent(PyThreadState *tstate)
+_PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
 {
     _PyInterruptState *state = interrupt_state(tstate);
+    if (!_Py_eval_breaker_bit_is_set(tstate, _PY_ASYNC_EXCEPTION_BIT)
+        && !(place == _PyInterruptCore_BLOCKED && _PyInterrupts_Waits(tstate)))
+    {
+        return 0;
+    }
+    /* A sender that took this thread for blocked when it was just back. */
+    _PyInterruptCore_Runs(state);
     /* In this order: what is sent from here on sets the bit again. */
     _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     _PyInterruptCore_Collect(state, drop_exception);
     if (_PyInterruptCore_CountSent(state) == 0) {
         return 0;
     }
-    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT,
-                               _PyInterruptCore_RUNNING))
-    {
+    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)) {
         _PyInterruptCore_HoldBack(state);
         return 0;
     }
@@ -982,6 +1203,7 @@ _PyInterrupts_Masked(void)
     _PyInterruptWalk walk = start_walk(tstate);
     _PyInterruptCarried *carried = lock_carried(tstate->interp);
     int masked = _PyInterruptCore_IsMasked(interrupt_state(tstate), carried,
+                                           _PyInterruptCore_RUNNING,
                                            &walk, next_step);
     unlock_carried(tstate->interp);
     return masked;

@@ -92,38 +92,68 @@ unsafe extern "C" fn start_afresh(_: *mut PyObject, _: *mut PyObject) -> *mut Py
     none()
 }
 
+/// Whether `exception` can be sent; if not, TypeError is set.
+fn is_interrupt(exception: *mut PyObject) -> bool {
+    // SAFETY: a live object.
+    let is_instance = unsafe { PyExceptionInstance_Check(exception) } != 0;
+    // SAFETY: a live object.
+    if is_instance || unsafe { PyExceptionClass_Check(exception) } != 0 {
+        return true;
+    }
+    // SAFETY: a live object.
+    let class = unsafe { type_name(exception) };
+    // SAFETY: the format takes what follows.
+    unsafe {
+        interpreter::PyErr_Format(
+            type_error(),
+            c"an interrupt must be an instance or subclass of BaseException, not %.200s".as_ptr(),
+            class,
+        )
+    };
+    false
+}
+
+/// The two arguments of a function that sends, if they are some.
+///
+/// # Safety
+///
+/// `args` are `count` live objects.
+unsafe fn number_and_interrupt(
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+    usage: &CStr,
+) -> Option<(*mut PyObject, *mut PyObject)> {
+    if count != 2 {
+        fail(type_error(), usage);
+        return None;
+    }
+    // SAFETY: there are two.
+    let arguments = unsafe { std::slice::from_raw_parts(args, 2) };
+    let &[number, exception] = arguments else {
+        return None;
+    };
+    is_interrupt(exception).then_some((number, exception))
+}
+
+/// What a function that sends returns.
+fn whether_sent(sent: c_int) -> *mut PyObject {
+    match sent {
+        1 => boolean(true),
+        0 => boolean(false),
+        _ => ptr::null_mut(),
+    }
+}
+
 unsafe extern "C" fn send(
     _: *mut PyObject,
     args: *mut *mut PyObject,
     count: Py_ssize_t,
 ) -> *mut PyObject {
-    if count != 2 {
-        return fail(
-            type_error(),
-            c"send() takes a thread identifier and an exception",
-        );
-    }
-    // SAFETY: there are two.
-    let arguments = unsafe { std::slice::from_raw_parts(args, 2) };
-    let &[ident, exception] = arguments else {
+    let usage = c"send() takes a thread identifier and an exception";
+    // SAFETY: as the interpreter calls it.
+    let Some((ident, exception)) = (unsafe { number_and_interrupt(args, count, usage) }) else {
         return ptr::null_mut();
     };
-    // SAFETY: a live object.
-    let is_instance = unsafe { PyExceptionInstance_Check(exception) } != 0;
-    // SAFETY: a live object.
-    if !is_instance && unsafe { PyExceptionClass_Check(exception) } == 0 {
-        // SAFETY: a live object.
-        let class = unsafe { type_name(exception) };
-        // SAFETY: the format takes what follows.
-        return unsafe {
-            interpreter::PyErr_Format(
-                type_error(),
-                c"an interrupt must be an instance or subclass of BaseException, not %.200s"
-                    .as_ptr(),
-                class,
-            )
-        };
-    }
     // SAFETY: a live object.
     let thread = unsafe { interpreter::PyLong_AsUnsignedLong(ident) };
     // SAFETY: the thread is attached.
@@ -131,11 +161,48 @@ unsafe extern "C" fn send(
         return ptr::null_mut();
     }
     // SAFETY: the thread is attached, the exception is alive.
-    match unsafe { interpreter::_PyInterrupts_Send(thread, exception) } {
-        1 => boolean(true),
-        0 => boolean(false),
-        _ => ptr::null_mut(),
+    whether_sent(unsafe { interpreter::_PyInterrupts_Send(thread, exception) })
+}
+
+unsafe extern "C" fn send_to_state(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    let usage = c"send_to_state() takes what current_state() has returned and an exception";
+    // SAFETY: as the interpreter calls it.
+    let Some((state, exception)) = (unsafe { number_and_interrupt(args, count, usage) }) else {
+        return ptr::null_mut();
+    };
+    // SAFETY: a live object.
+    let id = unsafe { PyLong_AsUnsignedLongLong(state) };
+    // SAFETY: the thread is attached.
+    if !unsafe { PyErr_Occurred() }.is_null() {
+        return ptr::null_mut();
     }
+    // SAFETY: the thread is attached, the exception is alive.
+    whether_sent(unsafe { interpreter::_PyInterrupts_SendToState(id, exception) })
+}
+
+unsafe extern "C" fn current_state(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached.
+    let id = unsafe { interpreter::_PyInterrupts_CurrentState() };
+    // SAFETY: as above.
+    unsafe { PyLong_FromUnsignedLongLong(id) }
+}
+
+unsafe extern "C" fn kicks(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: only reads a counter.
+    let kicks = unsafe { interpreter::_PyInterruptCore_Kicks() };
+    // SAFETY: the thread is attached.
+    unsafe { PyLong_FromSize_t(kicks) }
+}
+
+unsafe extern "C" fn kick_signal(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: only reads a setting.
+    let signal = unsafe { interpreter::_PyInterruptCore_KickSignal() };
+    // SAFETY: the thread is attached.
+    unsafe { PyLong_FromLong(signal.into()) }
 }
 
 /// The names of a list that is spelled the same in C: the index of the one given.
@@ -265,7 +332,7 @@ const fn arguments(name: &CStr, function: PyCFunctionFast, doc: &CStr) -> PyMeth
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 12]> = Static::new([
+pub(crate) static METHODS: Static<[PyMethodDef; 16]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -339,6 +406,40 @@ Send an exception, or a class of exceptions, to a thread.
 
 It is raised there when nothing masks.  Returns whether it was sent: False if
 there is no such thread.",
+    ),
+    arguments(
+        c"send_to_state",
+        send_to_state,
+        c"send_to_state($module, state, exception, /)
+--
+
+The same, to the thread for which current_state() has returned this.
+
+A number of a thread is used again when it has ended, this is not.",
+    ),
+    no_arguments(
+        c"current_state",
+        current_state,
+        c"current_state($module, /)
+--
+
+A number that means the current thread, and never another one.",
+    ),
+    no_arguments(
+        c"kicks",
+        kicks,
+        c"kicks($module, /)
+--
+
+For tests: how many signals have come to threads of this process to wake them.",
+    ),
+    no_arguments(
+        c"kick_signal",
+        kick_signal,
+        c"kick_signal($module, /)
+--
+
+The number of the signal that wakes threads; 0 if none can be woken.",
     ),
     arguments(
         c"sweep_start",

@@ -113,7 +113,7 @@ unsafe extern "C" {
     fn mini_hand_over(t: *mut Thread, from: *const Frame, mark: usize) -> c_int;
     fn mini_start_to_enter(t: *mut Thread, mark: *mut usize) -> usize;
     fn mini_has_entered(t: *mut Thread, handler: usize, mark: usize, raised: c_int) -> c_int;
-    static mini_layout: [usize; 28];
+    static mini_layout: [usize; 29];
 }
 
 /// The C object file calls these; naming them makes the linker take them.
@@ -154,6 +154,7 @@ pub fn layouts() -> (Vec<usize>, Vec<usize>) {
         offset_of!(InterruptState, masker),
         offset_of!(InterruptState, thread),
         offset_of!(InterruptState, sent),
+        offset_of!(InterruptState, kick),
         size_of::<Carried>(),
         offset_of!(Carried, count),
         offset_of!(Carried, carriers),

@@ -8,6 +8,7 @@ extern "C" {
 #  error "this header requires Py_BUILD_CORE define"
 #endif
 
+#include "pycore_ceval.h"         // _PY_ASYNC_EXCEPTION_BIT
 #include "pycore_interrupt_core.h" // _PyInterruptState
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
@@ -70,22 +71,28 @@ _PyInterrupts_Waits(PyThreadState *tstate)
     return _PyInterruptState_Waits(&((_PyThreadStateImpl *)tstate)->interrupts);
 }
 
-/* Before a call that is going to block: what a soft region holds back is raised
-   now, since nothing would break the call for it.  Return -1 if an exception
-   was set, otherwise 0. */
+/* Raise what may be raised in a call that blocks: what handlers raised, then what
+   was sent.  Signal handlers do not run.  Return -1 if an exception was set,
+   otherwise 0. */
+extern int _PyInterrupts_DeliverBlocked(PyThreadState *tstate);
+
+/* Before a call that is going to block, what it would be woken for is raised at
+   once.  Return -1 if an exception was set, otherwise 0. */
 static inline int
 _PyInterrupts_BeforeBlocking(PyThreadState *tstate)
 {
     return (_PyInterrupts_Waits(tstate)
-            ? _PyInterrupts_Deliver(tstate, _PyInterruptCore_BLOCKED) : 0);
+            || (_Py_atomic_load_uintptr_relaxed(&tstate->eval_breaker)
+                & _PY_ASYNC_EXCEPTION_BIT)
+            ? _PyInterrupts_DeliverBlocked(tstate) : 0);
 }
 
 /* The same at a check point of the eval loop: tests count those. */
 extern int _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate);
 
-/* Raise what other threads have sent, if it may be raised here.  Only the eval
-   loop asks.  Return -1 if an exception was set, otherwise 0. */
-extern int _PyInterrupts_DeliverSent(PyThreadState *tstate);
+/* Raise what other threads have sent, if it may be raised here.  Return -1 if an
+   exception was set, otherwise 0. */
+extern int _PyInterrupts_DeliverSent(PyThreadState *tstate, int place);
 
 /* Put what waits back into the eval breaker: the next check point asks again,
    with the levels of then.  `reason` is one of _PyInterruptCore_CATCH and so
@@ -148,6 +155,63 @@ extern int _PyInterrupts_LevelAt(PyCodeObject *code, int target);
 /* A debugger has moved `frame` to an instruction of this level. */
 extern void _PyInterrupts_SetLevel(struct _PyInterpreterFrame *frame,
                                    int level);
+
+
+/* --- Waking a blocked thread ----------------------------------------------- */
+
+/* The main thread has changed how a signal is handled: it may have to be woken for
+   that, and the kick signal must be ours. */
+extern void _PyInterrupts_HandlerInstalled(PyThreadState *tstate);
+
+/* The interpreter has given back all signals. */
+extern void _PyInterrupts_NoHandlers(void);
+
+/* A signal has arrived, and the main thread's eval breaker says so.  Called in the
+   C signal handler, in any thread. */
+extern void _PyInterrupts_SignalReceived(PyThreadState *main_tstate);
+
+/* This state is about to be freed, and in no list any more. */
+extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);
+
+/* `handlers_wait`: a signal has arrived whose Python handler has not run yet. */
+extern void _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate,
+                                             int handlers_wait);
+extern void _PyInterrupts_IsBack(PyThreadState *tstate);
+
+/* Of this thread only the order of the program matters: signal handlers come in
+   between two steps of it. */
+static inline void
+_PyInterrupts_CompilerFence(void)
+{
+#if defined(__GNUC__)
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
+/* The thread has been detached and may block from now on: in this order, so that
+   whoever interrupts it either is seen here or sees that.  Return whether
+   _PyInterrupts_LookBeforeBlocking() must be called. */
+static inline int
+_PyInterrupts_Detached(PyThreadState *tstate)
+{
+    _PyInterrupts_CompilerFence();
+    return ((_Py_atomic_load_uintptr(&tstate->eval_breaker)
+             & (_PY_SIGNALS_PENDING_BIT | _PY_INTERRUPTS_PENDING_BIT
+                | _PY_ASYNC_EXCEPTION_BIT))
+            || _PyInterrupts_Waits(tstate));
+}
+
+/* It is attached again. */
+static inline void
+_PyInterrupts_Attached(PyThreadState *tstate)
+{
+    _PyInterrupts_CompilerFence();
+    if (_PyInterruptState_IsKicked(
+            &((_PyThreadStateImpl *)tstate)->interrupts))
+    {
+        _PyInterrupts_IsBack(tstate);
+    }
+}
 
 
 /* --- Scopes -------------------------------------------------------------- */
@@ -214,6 +278,11 @@ extern int _PyInterrupts_Pending(void);
 /* Send an exception or a class to a thread of this interpreter.  Return 1, 0 if
    there is no such thread, -1 with MemoryError set. */
 extern int _PyInterrupts_Send(unsigned long thread_id, PyObject *exc);
+
+/* The same to the thread with this thread state: unlike a thread's number, that of
+   a state is never used again. */
+extern int _PyInterrupts_SendToState(uint64_t id, PyObject *exc);
+extern uint64_t _PyInterrupts_CurrentState(void);
 
 /* PyThreadState_SetAsyncExc(). */
 extern int _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc);

@@ -1,0 +1,223 @@
+//! Waking a thread that is blocked.
+//!
+//! An interrupt is raised by the thread that it is for, so a thread that is blocked in
+//! a system call has to be brought out of it: a signal of its own, the *kick*, whose
+//! handler does nothing but make the call fail with `EINTR`. Every such call in CPython
+//! then looks for something to raise and, if there is nothing, is made again.
+//!
+//! One signal is not enough. It is lost if it comes after the thread has looked for
+//! the last time and before it is in the kernel, and that can take long: a library may
+//! compute without the interpreter before it reads. So the handler lets the signal come
+//! again, by a timer of the thread, soon at first and then less often, as long as the
+//! thread is blocked and has something to look at. The thread itself stops that as soon
+//! as it is back in the interpreter. If it blocks once more without having looked, it
+//! starts the timer itself. So nobody has to watch over blocked threads.
+//!
+//! | phase     | what it means                       | changed by                        |
+//! |-----------|-------------------------------------|-----------------------------------|
+//! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at |
+//! | `WAITING` | blocked; the signal comes again     | [`runs`](Kick::runs), the thread when it is back |
+//!
+//! Who may do what: `wake` is called by any thread. All else, and the timer, is the
+//! thread's own, its signal handlers included; their order towards the thread itself is
+//! that of the program, so `Relaxed` is enough there.
+//!
+//! Why no wake-up is lost. A sender leaves the interrupt, says so in the eval breaker, and
+//! then asks whether the thread is blocked. A thread that blocks says so first and then
+//! looks at its eval breaker. With a GIL both happen while it is held, so one of the two
+//! sees what the other did. Without, both words are accessed in a single total order
+//! (`seq_cst`, in C: `tstate->state` and `tstate->eval_breaker`), and that is the case
+//! of store buffering, where one of them does. So either the sender calls `wake`
+//! or the thread calls `blocks`, or both do, and from then on the signal comes again until
+//! `runs`. A sender that asked just before the thread came back leaves `WAITING` behind in a
+//! thread that runs; it has set the eval breaker before, so the thread calls `runs` at its
+//! next check point.
+
+#[cfg(not(loom))]
+pub mod registry;
+
+#[cfg(all(
+    not(loom),
+    not(feature = "portable-kick"),
+    target_os = "linux",
+    target_pointer_width = "64"
+))]
+#[path = "kick/linux.rs"]
+pub mod platform;
+#[cfg(all(
+    not(loom),
+    not(all(
+        not(feature = "portable-kick"),
+        target_os = "linux",
+        target_pointer_width = "64"
+    ))
+))]
+#[path = "kick/portable.rs"]
+pub mod platform;
+
+use crate::sync::{AtomicU32, Ordering};
+
+/// What waking needs from the operating system, for one thread.
+pub trait Target {
+    /// Any thread: send the kick to the thread.
+    fn kick(&self);
+
+    /// The thread itself: let the kick come after so many microseconds, once. Replaces
+    /// what was set before. Async-signal-safe.
+    fn come_again(&self, microseconds: u32);
+
+    /// The thread itself: let it not come.
+    fn stop(&self);
+}
+
+/// Threads cannot be woken here, or not by this signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotPossible;
+
+/// Not blocked, or nothing to wake for.
+pub const IDLE: u32 = 0;
+/// Blocked, and the signal comes again.
+pub const WAITING: u32 = 1;
+
+/// The first pause between two kicks, in microseconds: longer than it takes from a check
+/// to the system call, shorter than anybody notices.
+pub const FIRST_PAUSE: u32 = 50;
+/// The longest one. A call that cannot be broken costs a hundred kicks a second.
+pub const LONGEST_PAUSE: u32 = 10_000;
+
+/// Whether a thread has to be woken.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Kick {
+    /// `IDLE` or `WAITING`. C looks at it when the thread comes back.
+    phase: AtomicU32,
+    /// The pause that was set last.
+    pause: AtomicU32,
+}
+
+impl Kick {
+    /// A sender: the thread is blocked, and there is something that may be raised.
+    pub fn wake(&self, target: &impl Target) {
+        // If it waits already, the timer brings it to look, or the kick before this one.
+        if self.phase.swap(WAITING, Ordering::Relaxed) == IDLE {
+            target.kick();
+        }
+    }
+
+    /// The thread is about to block, and there is something that may be raised.
+    pub fn blocks(&self, target: &impl Target) {
+        if self.is_waiting() {
+            return;
+        }
+        self.phase.store(WAITING, Ordering::Relaxed);
+        self.pause.store(FIRST_PAUSE, Ordering::Relaxed);
+        target.come_again(FIRST_PAUSE);
+    }
+
+    /// The handler of the kick, in the thread. `again`: it came from the timer.
+    pub fn arrived(&self, again: bool, target: &impl Target) {
+        if self.phase.load(Ordering::Relaxed) != WAITING {
+            return;
+        }
+        let pause = match again {
+            true => LONGEST_PAUSE.min(2 * self.pause.load(Ordering::Relaxed)),
+            false => FIRST_PAUSE,
+        };
+        self.pause.store(pause, Ordering::Relaxed);
+        target.come_again(pause);
+    }
+
+    /// The thread is back.
+    pub fn runs(&self, target: &impl Target) {
+        if !self.is_waiting() {
+            return;
+        }
+        // In this order: a kick that comes in between starts nothing.
+        self.phase.store(IDLE, Ordering::Relaxed);
+        target.stop();
+    }
+
+    /// Whether the thread has to call `runs`.
+    pub fn is_waiting(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == WAITING
+    }
+
+    /// In the child of a fork, and for another thread: nothing is left of it.
+    pub fn reset(&self) {
+        self.phase.store(IDLE, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    /// Writes down what is done to it; 0 stands for `stop`, `u32::MAX` for a kick.
+    #[derive(Default)]
+    struct Recorder(RefCell<Vec<u32>>);
+
+    impl Target for Recorder {
+        fn kick(&self) {
+            self.0.borrow_mut().push(u32::MAX);
+        }
+
+        fn come_again(&self, microseconds: u32) {
+            self.0.borrow_mut().push(microseconds);
+        }
+
+        fn stop(&self) {
+            self.0.borrow_mut().push(0);
+        }
+    }
+
+    impl Recorder {
+        fn take(&self) -> Vec<u32> {
+            self.0.take()
+        }
+    }
+
+    #[test]
+    fn many_senders_kick_once() {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        kick.wake(&thread);
+        kick.wake(&thread);
+        assert_eq!(thread.take(), [u32::MAX]);
+        kick.runs(&thread);
+        kick.wake(&thread);
+        assert_eq!(thread.take(), [0, u32::MAX]);
+    }
+
+    #[test]
+    fn pauses_grow_and_start_anew() {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        kick.wake(&thread);
+        kick.arrived(false, &thread);
+        for _ in 0..10 {
+            kick.arrived(true, &thread);
+        }
+        let pauses = thread.take();
+        assert_eq!(pauses[1..4], [50, 100, 200]);
+        assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
+        kick.runs(&thread);
+        kick.blocks(&thread);
+        kick.arrived(true, &thread);
+        assert_eq!(thread.take(), [0, 50, 100]);
+    }
+
+    #[test]
+    fn nothing_comes_to_a_thread_that_runs() {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        for again in [false, true] {
+            kick.arrived(again, &thread);
+        }
+        kick.blocks(&thread);
+        kick.runs(&thread);
+        thread.take();
+        for again in [false, true] {
+            kick.arrived(again, &thread);
+        }
+        assert!(thread.take().is_empty());
+        assert!(!kick.is_waiting());
+    }
+}
