@@ -162,6 +162,7 @@ typedef struct _PyInterruptStep {
     const void *frame;      /* NULL for a generator without one */
     const void *carrier;    /* not NULL if this is a generator's */
     uint8_t level;
+    uint8_t exiting;        /* it leaves a `with`, and has called __exit__ */
 } _PyInterruptStep;
 
 /* A position on that way.  The core copies it to go the same way twice. */
@@ -274,13 +275,22 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Release(
  * Whatever it put back into the eval breaker is then forgotten. */
 _PyInterruptCore_API(void) _PyInterruptCore_SuppressRelease(int reason);
 
+/* Kinds of runtime regions. */
+enum {
+    _PyInterruptCore_REGION_SOFT = 0,
+    _PyInterruptCore_REGION_HARD = 1,
+    /* Waits for the work of others: softens the regions of `frame`, and those of
+     * its callers that are leaving a `with`, no others. */
+    _PyInterruptCore_REGION_WAITS = 2,
+};
+
 /* A runtime region: C code is about to run Python code that the interpreter
  * itself masks -- a signal handler (softly), the cleanup of something that is
- * finalized (`hard`).  No scope opens it.  `frame` is the running frame (or
+ * finalized (hard) -- or whose waits may be interrupted.  No scope opens it.  `frame` is the running frame (or
  * NULL).  Returns what LeaveRuntimeRegion() must be given.  Regions may end in
  * any order: code that switches stacks can do that. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterRuntimeRegion(
-    _PyInterruptState *state, const void *frame, int hard);
+    _PyInterruptState *state, const void *frame, int kind);
 
 /* That region is left.  Returns as Release(). */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveRuntimeRegion(

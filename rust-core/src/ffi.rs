@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, Ordering::Re
 use crate::kick::platform::{self, IsBlocked};
 use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
-use crate::mask::{self, Masker, Place, RuntimeRegion, Verdict};
+use crate::mask::{self, Masker, Place, RegionKind, RuntimeRegion, Verdict};
 use crate::pending::{Pushed, Queue, SentQueue};
 use crate::scopes::{self, Carriers, FrameId, InForce, Kind, Scopes, Stacks, Step};
 use crate::sent::{Address, How, NotSent, Sent};
@@ -78,6 +78,8 @@ pub struct RawStep {
     pub carrier: *const c_void,
     /// As the frame holds it.
     pub level: u8,
+    /// Not 0 if the frame has called the `__exit__` of a `with`.
+    pub exiting: u8,
 }
 
 /// `_PyInterruptWalk` of the header.
@@ -294,6 +296,7 @@ impl Iterator for Steps {
             frame: ptr::null(),
             carrier: ptr::null(),
             level: 0,
+            exiting: 0,
         };
         // SAFETY: the walk came from C, which keeps what it shows alive and
         // unchanged for the duration of the call that gave us `step`.
@@ -302,6 +305,7 @@ impl Iterator for Steps {
             frame: (!raw.frame.is_null()).then_some(raw.frame as FrameId),
             carrier: (!raw.carrier.is_null()).then_some(raw.carrier as usize),
             level: Level::from_frame(raw.level),
+            exiting: raw.exiting != 0,
         })
     }
 }
@@ -413,16 +417,16 @@ pub extern "C" fn _PyInterruptCore_SuppressRelease(reason: c_int) {
 pub unsafe extern "C" fn _PyInterruptCore_EnterRuntimeRegion(
     state: *mut InterruptState,
     frame: *const c_void,
-    hard: c_int,
+    kind: c_int,
 ) -> usize {
     // SAFETY: as in MustWait.
     let regions = &mut unsafe { &mut *state }.thread_mut().regions;
     regions.push(Some(RuntimeRegion {
         base: identity(frame),
-        strength: if hard != 0 {
-            Strength::Hard
-        } else {
-            Strength::Soft
+        kind: match kind {
+            0 => RegionKind::Masks(Strength::Soft),
+            1 => RegionKind::Masks(Strength::Hard),
+            _ => RegionKind::WaitsForOthers,
         },
     }));
     regions.len() - 1

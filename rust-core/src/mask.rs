@@ -13,6 +13,11 @@
 //! what is finalized. Such a runtime region stands between the frame that ran and
 //! the frames in it, so it takes its place in the same walk.
 //!
+//! Some library code that runs while something is left has to wait there for the work
+//! of others, for which nothing says how long it takes. It says so by a runtime region
+//! that softens: its own frame, and frames outside of it as far as they are leaving a
+//! `with` and nothing else.
+//!
 //! Scopes mask, and open regions, as `scopes.rs` says. If nothing but a scope masks,
 //! only leaving it asks again; unless generators carry scopes: then what counts
 //! changes whenever one is suspended or resumed, which nobody reports, and every
@@ -57,13 +62,22 @@ pub enum Verdict {
     WaitAndAsk,
 }
 
+/// What a runtime region does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegionKind {
+    /// It masks.
+    Masks(Strength),
+    /// It softens what its base is called to leave.
+    WaitsForOthers,
+}
+
 /// What the interpreter masks of what it runs itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeRegion {
     /// The frame that ran before; `None` if no Python frame did.
     pub base: Option<FrameId>,
-    /// How it masks.
-    pub strength: Strength,
+    /// What it does.
+    pub kind: RegionKind,
 }
 
 /// Decide for a thread in which `steps` run, innermost first, and which has entered
@@ -80,21 +94,38 @@ pub fn decide(
     before: Option<Masker>,
     scopes: &InForce,
 ) -> Verdict {
-    let region_on = |base| {
+    let based_on = |base| {
         let regions = regions.iter().flatten();
-        let based = regions.filter(|region| region.base == base);
-        based.map(|region| region.strength).max()
+        let based = regions.filter(move |region| region.base == base);
+        based.map(|region| region.kind)
     };
+    let region_on = |base| {
+        let masking = based_on(base).filter_map(|kind| match kind {
+            RegionKind::Masks(strength) => Some(strength),
+            RegionKind::WaitsForOthers => None,
+        });
+        masking.max()
+    };
+    // Whether a region that softens is farther inside.
+    let mut softens = false;
     let mut strength = scopes.mask;
     let mut masker = None;
     let mut elsewhere = !matches!(before, None | Some(Masker::Scope));
-    for Step { frame, level, .. } in steps {
+    for step in steps {
+        let Step { frame, level, .. } = step;
         let Some(id) = frame else { continue };
         if let Some(region) = region_on(frame) {
             strength = strength.max(Some(region));
             masker = Some(Masker::Several);
         }
-        if let Some(region) = level.mask_above(scopes.floor(frame)) {
+        let waits_here = based_on(frame).any(|kind| kind == RegionKind::WaitsForOthers);
+        softens |= waits_here;
+        let floor = scopes.floor(frame);
+        if let Some(mut region) = level.mask_above(floor) {
+            let only_exits = step.exiting && level.depth() == floor + 1;
+            if waits_here || (softens && only_exits) {
+                region = Strength::Soft;
+            }
             strength = strength.max(Some(region));
             masker = Some(Masker::Frame(id));
         }
@@ -129,6 +160,7 @@ mod tests {
             frame: Some(i + 1),
             carrier: None,
             level: Level::from_frame(byte),
+            exiting: false,
         })
     }
 
@@ -140,7 +172,7 @@ mod tests {
     fn handler(base: Option<FrameId>) -> Option<RuntimeRegion> {
         Some(RuntimeRegion {
             base,
-            strength: Strength::Soft,
+            kind: RegionKind::Masks(Strength::Soft),
         })
     }
 
@@ -199,7 +231,7 @@ mod tests {
     fn a_finalizer_masks_hard() {
         let finalizer = Some(RuntimeRegion {
             base: Some(2),
-            strength: Strength::Hard,
+            kind: RegionKind::Masks(Strength::Hard),
         });
         for regions in [
             &[finalizer][..],
@@ -210,6 +242,59 @@ mod tests {
                 assert_eq!(ask(&[0, 0], regions, place), Verdict::Wait(Masker::Several));
             }
         }
+    }
+
+    /// Levels and whether the frame has called `__exit__`, innermost first.
+    fn while_waiting(frames: &[(u8, bool)], base: usize, more: Option<RuntimeRegion>) -> Verdict {
+        let steps = frames.iter().enumerate().map(|(i, &(byte, exiting))| Step {
+            frame: Some(i + 1),
+            carrier: None,
+            level: Level::from_frame(byte),
+            exiting,
+        });
+        let waits = Some(RuntimeRegion {
+            base: Some(base),
+            kind: RegionKind::WaitsForOthers,
+        });
+        let scopes = InForce::default();
+        decide(steps, &[waits, more], Place::Blocked, None, &scopes)
+    }
+
+    #[test]
+    fn a_wait_for_others_softens_the_exits_around_it() {
+        let exits = (1 | HARD, true);
+        let raise = Verdict::Raise;
+        assert_eq!(while_waiting(&[(0, false), exits], 1, None), raise);
+        assert_eq!(while_waiting(&[(0, false), exits, exits], 1, None), raise);
+        // The one that waits decides about its own cleanup, too.
+        assert_eq!(while_waiting(&[(1 | HARD, false), exits], 1, None), raise);
+        // Code is not interrupted.
+        let open = while_waiting(&[(0, false)], 1, None);
+        assert_eq!(open, raise);
+    }
+
+    #[test]
+    fn a_wait_for_others_softens_no_other_cleanup() {
+        let exits = (1 | HARD, true);
+        let wait = |frame| Verdict::Wait(Masker::Frame(frame));
+        // What it has called, a `finally`, an exit inside of a `finally`.
+        assert_eq!(while_waiting(&[(1 | HARD, false), exits], 2, None), wait(2));
+        assert_eq!(
+            while_waiting(&[(0, false), (1 | HARD, false)], 1, None),
+            wait(2)
+        );
+        assert_eq!(
+            while_waiting(&[(0, false), (2 | HARD, true)], 1, None),
+            wait(2)
+        );
+        // Of another stack.
+        assert_eq!(while_waiting(&[(0, false), exits], 9, None), wait(2));
+        // What is finalized.
+        let finalizer = Some(RuntimeRegion {
+            base: Some(2),
+            kind: RegionKind::Masks(Strength::Hard),
+        });
+        assert_eq!(while_waiting(&[(0, false), exits], 1, finalizer), wait(2));
     }
 
     #[test]

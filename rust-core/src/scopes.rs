@@ -39,6 +39,8 @@ pub struct Step {
     pub carrier: Option<Identity>,
     /// Its level.
     pub level: Level,
+    /// It leaves a `with`, and has called `__exit__`.
+    pub exiting: bool,
 }
 
 /// What a scope does.
@@ -560,6 +562,7 @@ mod tests {
             frame: Some(frame),
             carrier: None,
             level: Level::from_frame(level),
+            exiting: false,
         }
     }
 
@@ -576,6 +579,7 @@ mod tests {
             frame: None,
             carrier: Some(carrier),
             level: Level::default(),
+            exiting: false,
         }
     }
 

@@ -587,6 +587,7 @@ const size_t mini_layout[] = {
     offsetof(_PyInterruptStep, frame),
     offsetof(_PyInterruptStep, carrier),
     offsetof(_PyInterruptStep, level),
+    offsetof(_PyInterruptStep, exiting),
     sizeof(_PyInterruptWalk),
     offsetof(_PyInterruptWalk, frame),
     offsetof(_PyInterruptWalk, generator),

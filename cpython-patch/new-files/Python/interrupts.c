@@ -107,6 +107,44 @@ skip_entries(const _PyInterpreterFrame *frame)
     return (_PyInterpreterFrame *)frame;
 }
 
+/* Does an instruction that loads None end before `*index`?  If so, go back to its
+   start. */
+static int
+loads_none_before(PyCodeObject *code, int *index)
+{
+    int i = *index - 1;
+    if (i < 0 || _Py_GetBaseOpcode(code, i) != LOAD_CONST) {
+        return 0;
+    }
+    int oparg = _PyCode_CODE(code)[i].op.arg;
+    for (int shift = 8;
+         i > 0 && _PyCode_CODE(code)[i - 1].op.code == EXTENDED_ARG;
+         shift += 8)
+    {
+        i--;
+        oparg |= _PyCode_CODE(code)[i].op.arg << shift;
+    }
+    *index = i;
+    return PyTuple_GET_ITEM(code->co_consts, oparg) == Py_None;
+}
+
+/* Has this frame called the __exit__() of a `with` statement?  No other call looks
+   like that. */
+static int
+is_exiting(const _PyInterpreterFrame *frame)
+{
+    PyCodeObject *code = _PyFrame_GetCode((_PyInterpreterFrame *)frame);
+    int index = (int)(frame->instr_ptr - _PyCode_CODE(code));
+    int opcode = _Py_GetBaseOpcode(code, index);
+    if (opcode != CALL) {
+        return opcode == WITH_EXCEPT_START;
+    }
+    return (_PyCode_CODE(code)[index].op.arg == 2
+            && loads_none_before(code, &index)
+            && loads_none_before(code, &index)
+            && loads_none_before(code, &index));
+}
+
 /* A _PyInterruptCore_StepFunc. */
 static int
 next_step(_PyInterruptWalk *walk, _PyInterruptStep *step)
@@ -141,6 +179,8 @@ frame:
         .frame = f,
         .carrier = own,
         .level = f->interrupt_level,
+        .exiting = f->interrupt_level != _PyInterruptLevel_OPEN
+                   && is_exiting(f),
     };
     return 1;
 }
@@ -362,13 +402,13 @@ rearm(PyThreadState *tstate, uintptr_t bits)
 }
 
 uintptr_t
-_PyInterrupts_EnterRegion(PyThreadState *tstate, int hard)
+_PyInterrupts_EnterRegion(PyThreadState *tstate, int kind)
 {
     /* The one that the core will be shown: a frame that returns to C code drops
        its variables when it is no longer there. */
     return _PyInterruptCore_EnterRuntimeRegion(
                 interrupt_state(tstate), skip_entries(tstate->current_frame),
-                hard);
+                kind);
 }
 
 void
@@ -382,7 +422,8 @@ PyObject *
 _PyInterrupts_CallHandler(PyThreadState *tstate, PyObject *handler,
                           PyObject *args)
 {
-    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
+    uintptr_t region = _PyInterrupts_EnterRegion(
+                            tstate, _PyInterruptCore_REGION_SOFT);
     PyObject *result = _PyObject_Call(tstate, handler, args, NULL);
     _PyInterrupts_LeaveRegion(tstate, region);
     return result;
@@ -724,7 +765,8 @@ make_instance(PyThreadState *tstate, PyObject *exc)
     if (PyExceptionInstance_Check(exc)) {
         return exc;
     }
-    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
+    uintptr_t region = _PyInterrupts_EnterRegion(
+                            tstate, _PyInterruptCore_REGION_SOFT);
     _PyErr_SetNone(tstate, exc);
     Py_DECREF(exc);
     _PyInterrupts_LeaveRegion(tstate, region);
@@ -1069,7 +1111,8 @@ _PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
 {
     PyThreadState *tstate = _PyThreadState_GET();
     uintptr_t mark = _PyInterruptCore_Mark();
-    uintptr_t region = _PyInterrupts_EnterRegion(tstate, 0);
+    uintptr_t region = _PyInterrupts_EnterRegion(
+                            tstate, _PyInterruptCore_REGION_SOFT);
     PyObject *result = PyObject_CallOneArg(enter, manager);
     if (result != NULL) {
         PyObject *none = PyObject_CallFunctionObjArgs(add_exit, manager,
@@ -1083,6 +1126,18 @@ _PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
     if (result != NULL && hand_over(tstate, NULL, mark) < 0) {
         Py_CLEAR(result);
     }
+    return result;
+}
+
+PyObject *
+_PyInterrupts_WaitForOthers(PyObject *function, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    uintptr_t region = _PyInterrupts_EnterRegion(
+                            tstate, _PyInterruptCore_REGION_WAITS);
+    PyObject *result = PyObject_Vectorcall(function, args, nargs, kwnames);
+    _PyInterrupts_LeaveRegion(tstate, region);
     return result;
 }
 

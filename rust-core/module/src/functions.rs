@@ -80,6 +80,26 @@ unsafe extern "C" fn enter_and_register(
     unsafe { interpreter::_PyInterrupts_EnterAndRegister(enter, manager, add_exit, exit) }
 }
 
+unsafe extern "C" fn wait_for_others(
+    _: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    if count < 1 {
+        return fail(
+            type_error(),
+            c"wait_for_others() takes a function and its arguments",
+        );
+    }
+    // SAFETY: there is at least one.
+    let arguments = unsafe { args.add(1) };
+    // SAFETY: as above.
+    let function = unsafe { *args };
+    // SAFETY: the thread is attached, the objects are alive.
+    unsafe { interpreter::_PyInterrupts_WaitForOthers(function, arguments, count - 1, kwnames) }
+}
+
 unsafe extern "C" fn drop_scopes(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: the thread is attached.
     unsafe { interpreter::_PyInterrupts_DropScopes() };
@@ -332,7 +352,22 @@ const fn arguments(name: &CStr, function: PyCFunctionFast, doc: &CStr) -> PyMeth
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 16]> = Static::new([
+const fn keyword_arguments(
+    name: &CStr,
+    function: PyCFunctionFastWithKeywords,
+    doc: &CStr,
+) -> PyMethodDef {
+    PyMethodDef {
+        ml_name: name.as_ptr(),
+        ml_meth: PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: function,
+        },
+        ml_flags: METH_FASTCALL | METH_KEYWORDS,
+        ml_doc: doc.as_ptr(),
+    }
+}
+
+pub(crate) static METHODS: Static<[PyMethodDef; 17]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -377,6 +412,17 @@ itself and not left.",
 Call enter(manager), then register(manager, exit), masked as in a with statement.
 
 Scopes that were entered belong to the caller's caller.  Returns what the first call has returned.",
+    ),
+    keyword_arguments(
+        c"wait_for_others",
+        wait_for_others,
+        c"wait_for_others($module, function, /, *args, **kwargs)
+--
+
+Call function(*args, **kwargs), which waits for the work of others.
+
+If a with statement has called the calling function to leave, its blocked calls can
+be interrupted meanwhile.",
     ),
     no_arguments(
         c"drop_scopes",

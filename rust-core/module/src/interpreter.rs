@@ -25,6 +25,12 @@ unsafe extern "C" {
         add_exit: *mut PyObject,
         exit: *mut PyObject,
     ) -> *mut PyObject;
+    pub(crate) fn _PyInterrupts_WaitForOthers(
+        function: *mut PyObject,
+        args: *const *mut PyObject,
+        nargs: Py_ssize_t,
+        kwnames: *mut PyObject,
+    ) -> *mut PyObject;
     pub(crate) fn _PyInterrupts_DropScopes();
     pub(crate) fn _PyInterrupts_StartAfresh();
     pub(crate) fn _PyInterrupts_Masked() -> c_int;

@@ -113,7 +113,7 @@ unsafe extern "C" {
     fn mini_hand_over(t: *mut Thread, from: *const Frame, mark: usize) -> c_int;
     fn mini_start_to_enter(t: *mut Thread, mark: *mut usize) -> usize;
     fn mini_has_entered(t: *mut Thread, handler: usize, mark: usize, raised: c_int) -> c_int;
-    static mini_layout: [usize; 29];
+    static mini_layout: [usize; 30];
 }
 
 /// The C object file calls these; naming them makes the linker take them.
@@ -162,6 +162,7 @@ pub fn layouts() -> (Vec<usize>, Vec<usize>) {
         offset_of!(RawStep, frame),
         offset_of!(RawStep, carrier),
         offset_of!(RawStep, level),
+        offset_of!(RawStep, exiting),
         size_of::<Walk>(),
         offset_of!(Walk, frame),
         offset_of!(Walk, generator),

@@ -41,9 +41,9 @@ extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
                                   int place);
 
 /* Python code that the interpreter masks itself, whatever scopes there are: a
-   soft region for what an interrupt runs, a hard one for what is finalized.
-   LeaveRegion() must be given what EnterRegion() returned. */
-extern uintptr_t _PyInterrupts_EnterRegion(PyThreadState *tstate, int hard);
+   soft region for what an interrupt runs, a hard one for what is finalized;
+   `kind` is _PyInterruptCore_REGION_SOFT or a neighbour.  LeaveRegion() must be given what EnterRegion() returned. */
+extern uintptr_t _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind);
 extern void _PyInterrupts_LeaveRegion(PyThreadState *tstate,
                                       uintptr_t region);
 
@@ -264,6 +264,14 @@ extern PyObject *_PyInterrupts_EnterAndRegister(PyObject *enter,
                                                 PyObject *manager,
                                                 PyObject *add_exit,
                                                 PyObject *exit);
+
+/* Call function(*args).  The exit of a `with` statement that has called the calling
+   function masks softly meanwhile: it waits for the work of others.  Return a
+   new reference, or NULL with an exception set. */
+extern PyObject *_PyInterrupts_WaitForOthers(PyObject *function,
+                                             PyObject *const *args,
+                                             Py_ssize_t nargs,
+                                             PyObject *kwnames);
 
 /* Leave all scopes of this stack. */
 extern void _PyInterrupts_DropScopes(void);

@@ -7,15 +7,19 @@ Thread.interrupt() sends.  The promises are written down in
 InternalDocs/interrupt_masking.md, with the list of the calls.
 """
 
+import contextlib
 import os
 import queue
 import random
 import signal
 import socket
+import socketserver
+import subprocess
 import sys
 import threading
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from threading import interrupts_pending, nointerrupts
 
 import _interrupts
@@ -379,6 +383,192 @@ class EitherOrTests(BlockingTestCase):
         for way in ByThread(), BySignal():
             with self.subTest(type(way).__name__):
                 way.run(body, driver)
+
+
+class ExitTests(BlockingTestCase):
+    """Exits that wait for the work of others can be interrupted."""
+
+    def setUp(self):
+        super().setUp()
+        self.let_go = threading.Event()
+        self.addCleanup(self.let_go.set)
+
+    def check_breaks(self, leave):
+        """leave() comes to an exit that waits, and calls what it is given before.
+        """
+        for way in ByThread(), BySignal():
+            with self.subTest(type(way).__name__):
+                self.let_go.clear()
+                ready = queue.SimpleQueue()
+
+                def body():
+                    with self.assertRaises(Interrupt):
+                        leave(lambda: ready.put(None))
+
+                def driver(fire):
+                    way.get(ready)
+                    time.sleep(0.02)
+                    fire()
+                try:
+                    way.run(body, driver)
+                finally:
+                    self.let_go.set()
+
+    def executor(self, ready):
+        with ThreadPoolExecutor(1) as executor:
+            executor.submit(self.let_go.wait)
+            ready()
+
+    def test_executor(self):
+        self.check_breaks(self.executor)
+
+    def test_after_an_exception(self):
+        def leave(ready):
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(self.let_go.wait)
+                ready()
+                raise ValueError
+        self.check_breaks(leave)
+
+    def test_exit_stack(self):
+        def leave(ready):
+            with contextlib.ExitStack() as stack:
+                executor = stack.enter_context(ThreadPoolExecutor(1))
+                executor.submit(self.let_go.wait)
+                ready()
+        self.check_breaks(leave)
+
+    def test_context_manager(self):
+        @contextlib.contextmanager
+        def manager():
+            with ThreadPoolExecutor(1) as executor:
+                yield executor
+
+        def leave(ready):
+            with manager() as executor:
+                executor.submit(self.let_go.wait)
+                ready()
+        self.check_breaks(leave)
+
+    def test_process(self):
+        def leave(ready):
+            with subprocess.Popen(
+                    [sys.executable, '-I', '-S', '-c',
+                     'import sys; sys.stdin.read()'],
+                    stdin=subprocess.PIPE) as child:
+                # Otherwise the exit would close it, and the child end.
+                self.addCleanup(child.wait)
+                self.addCleanup(child.stdin.close)
+                child.stdin, stdin = None, child.stdin
+                self.addCleanup(setattr, child, 'stdin', stdin)
+                ready()
+        self.check_breaks(leave)
+
+    def test_server(self):
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(handler):
+                self.let_go.wait()
+
+        def leave(ready):
+            with socketserver.ThreadingTCPServer(('127.0.0.1', 0),
+                                                 Handler) as server:
+                with socket.create_connection(server.server_address):
+                    server.handle_request()
+                    ready()
+        self.check_breaks(leave)
+
+    def test_executor_in_the_main_thread_of_another_process(self):
+        # SIGINT, and the handler that everybody has.
+        result = script_helper.assert_python_ok('-c', '''if True:
+            import os, signal, threading
+            from concurrent.futures import ThreadPoolExecutor
+            let_go = threading.Event()
+            try:
+                with ThreadPoolExecutor(1) as executor:
+                    executor.submit(let_go.wait)
+                    threading.Timer(
+                        0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+            except KeyboardInterrupt:
+                print('broken')
+            let_go.set()
+        ''')
+        self.assertEqual(result.out, b'broken\n')
+
+    def check_holds(self, leave):
+        for way in ByThread(), BySignal():
+            with self.subTest(type(way).__name__):
+                self.let_go.clear()
+                ready = queue.SimpleQueue()
+                finished = []
+
+                def body():
+                    with self.assertRaises(Interrupt):
+                        leave(lambda: ready.put(None))
+                        finished.append(True)
+
+                def driver(fire):
+                    way.get(ready)
+                    for pause in 0.01, 0.01:
+                        time.sleep(pause)
+                        fire()
+                    self.let_go.set()
+                try:
+                    way.run(body, driver)
+                finally:
+                    self.let_go.set()
+                self.assertEqual(finished, [])
+                self.assertEqual(self.after, ['after'])
+
+    @needs_masks
+    def test_in_finally(self):
+        def leave(ready):
+            self.after = []
+            try:
+                pass
+            finally:
+                self.executor(ready)
+                self.after.append('after')
+        self.check_holds(leave)
+
+    @needs_masks
+    def test_in_nointerrupts(self):
+        def leave(ready):
+            self.after = []
+            with nointerrupts:
+                self.executor(ready)
+                self.after.append('after')
+        self.check_holds(leave)
+
+    @needs_masks
+    def test_in_an_exit_of_a_class(self):
+        # Its exit does more than to wait: what comes after that is not cut.
+        class Manager:
+            def __enter__(manager):
+                self.after = []
+
+            def __exit__(manager, *exc_info):
+                try:
+                    thread = threading.Thread(target=self.let_go.wait)
+                    thread.start()
+                    manager.ready()
+                    thread.join()
+                finally:
+                    # It has waited until then.
+                    if self.let_go.is_set():
+                        self.after.append('after')
+
+        def leave(ready):
+            with (manager := Manager()):
+                manager.ready = ready
+        self.check_holds(leave)
+
+    def test_returns_what_the_call_returns(self):
+        result = _interrupts.wait_for_others(dict, [('a', 1)], b=2)
+        self.assertEqual(result, {'a': 1, 'b': 2})
+        with self.assertRaises(ZeroDivisionError):
+            _interrupts.wait_for_others(divmod, 1, 0)
+        with self.assertRaises(TypeError):
+            _interrupts.wait_for_others()
 
 
 class ThreadInterruptTests(BlockingTestCase):
@@ -782,7 +972,7 @@ class WithoutMasksTests(unittest.TestCase):
 
     @support.requires_subprocess()
     def test_marked_tests_and_only_they_fail(self):
-        interrupt_masks.check_marks(self, __file__, marked=9, others=15)
+        interrupt_masks.check_marks(self, __file__, marked=12, others=25)
 
 
 if __name__ == '__main__':
