@@ -394,6 +394,8 @@ enum {
     /* Takes the place of the last one sent so; NULL only withdraws that.  May be
      * a class, too. */
     _PyInterruptCore_REPLACING = 2,
+    /* Raised whatever masks, before the others. */
+    _PyInterruptCore_FORCED = 3,
 };
 
 /* Send an exception (or class) to the thread that `state` belongs to.  Any
@@ -421,6 +423,10 @@ _PyInterruptCore_API(void *) _PyInterruptCore_PopSent(
 /* How many exceptions were sent and not raised yet, collected or not.  Not
  * collected ones count as one. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_CountSent(
+    const _PyInterruptState *state);
+
+/* Is one of them forced? */
+_PyInterruptCore_API(int) _PyInterruptCore_AnyForced(
     const _PyInterruptState *state);
 
 /* The thread ends: give everything back.  `drop` is called for each exception
@@ -453,10 +459,13 @@ _PyInterruptCore_API(int) _PyInterruptCore_KickSignal(void);
  * kick is passed on to them.  Returns -1 if that is not possible.
  *
  * `is_blocked` is asked in the signal handler, in the thread that has this record,
- * whether it is blocked.  Call with the lock that keeps thread states alive, as
+ * whether it is blocked.  `on_alarm` is called there when something has waited for
+ * long: to tell the user that what `signum` has raised waits, or if that is 0 to set
+ * the eval breaker; it returns whether it has.  Call with the lock that keeps thread states alive, as
  * the next three. */
 _PyInterruptCore_API(int) _PyInterruptCore_InstallKick(
-    int (*is_blocked)(const void *kick));
+    int (*is_blocked)(const void *kick),
+    int (*on_alarm)(const void *kick, int signum));
 
 /* Give it back to whoever had it before. */
 _PyInterruptCore_API(void) _PyInterruptCore_UninstallKick(void);
@@ -491,6 +500,46 @@ _PyInterruptCore_API(void) _PyInterruptCore_Runs(const _PyInterruptState *state)
 
 /* How many kicks have arrived in this process. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Kicks(void);
+
+
+/* --- What waits for too long ----------------------------------------------
+ *
+ * The user is told, and what is pressed again is forced (src/force.rs).
+ */
+
+/* Change limits, of the process; `text` is as in -X interrupt_limits.  Returns -1 if
+ * it is wrong; nothing has changed then. */
+_PyInterruptCore_API(int) _PyInterruptCore_SetLimits(const char *text);
+
+/* Store all of them: notice (0 never, 1 on a terminal, 2 always), notice_after,
+ * presses, press_gap, dead_time, force, limit.  Times in milliseconds. */
+#define _PyInterruptCore_NLIMITS 7
+_PyInterruptCore_API(void) _PyInterruptCore_GetLimits(uint32_t *values);
+
+/* The handler of a signal has raised something that has to wait; `now` is in
+ * milliseconds.  Returns 1 if it is raised all the same. */
+_PyInterruptCore_API(int) _PyInterruptCore_SignalWaits(
+    _PyInterruptState *state, int signum, uint64_t now);
+
+/* What was sent has to wait. */
+_PyInterruptCore_API(void) _PyInterruptCore_SentWaits(_PyInterruptState *state);
+
+/* Nothing waits any more. */
+_PyInterruptCore_API(void) _PyInterruptCore_NothingWaits(
+    _PyInterruptState *state);
+
+/* Has something waited for so long that it is raised whatever masks? */
+_PyInterruptCore_API(int) _PyInterruptCore_IsOverdue(
+    const _PyInterruptState *state);
+
+/* Where the notice goes: 0 nowhere, 1 to a terminal, 2 wherever stderr goes. */
+_PyInterruptCore_API(int) _PyInterruptCore_NoticeGoes(void);
+
+/* Does the cleanup of something that is finalized run?  Nothing is raised there, even
+ * if it is forced. */
+_PyInterruptCore_API(int) _PyInterruptCore_IsFinalizing(
+    const _PyInterruptState *state,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
 
 /* --- The sweep, a tool for tests ------------------------------------------ */

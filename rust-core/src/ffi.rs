@@ -6,11 +6,12 @@
 
 #![allow(clippy::missing_safety_doc, reason = "the contract is the C header")]
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, Ordering::Relaxed};
 
-use crate::kick::platform::{self, IsBlocked};
+use crate::force::{self, Notice, Patience};
+use crate::kick::platform::{self, IsBlocked, OnAlarm};
 use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
 use crate::mask::{self, Masker, Place, RegionKind, RuntimeRegion, Verdict};
@@ -123,6 +124,7 @@ static SUPPRESSED: AtomicI32 = AtomicI32::new(-1);
 struct Thread {
     raised: Queue,
     sent: SentQueue,
+    patience: Patience,
     /// Slots keep their places, since regions may end in any order.
     regions: Vec<Option<RuntimeRegion>>,
     stacks: Stacks,
@@ -372,6 +374,21 @@ pub unsafe extern "C" fn _PyInterruptCore_IsMasked(
     // SAFETY: as in MustWait.
     let walk = unsafe { *walk };
     (state.decide(carried, place_from(place), walk, step) != Verdict::Raise).into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsFinalizing(
+    state: *const InterruptState,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    let state = unsafe { &*state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    let regions = state.thread().map_or(&[][..], |thread| &thread.regions);
+    mask::is_finalizing(state.steps(walk, step), regions).into()
 }
 
 /// See the header.
@@ -686,6 +703,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Send(
     let how = match how {
         0 => How::Instance,
         1 => How::Class,
+        3 => How::Forced,
         _ => How::Replacing,
     };
     match sent.push(exception as usize, how) {
@@ -755,6 +773,17 @@ pub unsafe extern "C" fn _PyInterruptCore_CountSent(state: *const InterruptState
     let state = unsafe { &*state };
     let collected = state.thread().map_or(0, |thread| thread.sent.len());
     collected + usize::from(!state.sent.is_empty())
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_AnyForced(state: *const InterruptState) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    let state = unsafe { &*state };
+    let collected = state
+        .thread()
+        .is_some_and(|thread| thread.sent.any_forced());
+    (collected || state.sent.any_forced()).into()
 }
 
 impl Thread {
@@ -850,8 +879,11 @@ pub extern "C" fn _PyInterruptCore_KickSignal() -> c_int {
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_InstallKick(is_blocked: IsBlocked) -> c_int {
-    if platform::install(is_blocked).is_ok() {
+pub unsafe extern "C" fn _PyInterruptCore_InstallKick(
+    is_blocked: IsBlocked,
+    on_alarm: OnAlarm,
+) -> c_int {
+    if platform::install(is_blocked, on_alarm).is_ok() {
         0
     } else {
         -1
@@ -948,6 +980,105 @@ pub unsafe extern "C" fn _PyInterruptCore_Runs(state: *const InterruptState) {
 #[unsafe(no_mangle)]
 pub extern "C" fn _PyInterruptCore_Kicks() -> usize {
     registry::kicks()
+}
+
+// --- What waits for too long ------------------------------------------------
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SetLimits(text: *const c_char) -> c_int {
+    // SAFETY: a string that C keeps for this call.
+    let text = unsafe { CStr::from_ptr(text) }.to_str();
+    match text.map(|text| force::limits().changed(text)) {
+        Ok(Ok(limits)) => {
+            force::set_limits(&limits);
+            0
+        }
+        _ => -1,
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_GetLimits(values: *mut u32) {
+    let limits = force::limits();
+    let all = [
+        limits.notice as u32,
+        limits.notice_after,
+        limits.presses,
+        limits.press_gap,
+        limits.dead_time,
+        limits.force.into(),
+        limits.limit,
+    ];
+    // SAFETY: room for so many, by the header.
+    unsafe { ptr::copy_nonoverlapping(all.as_ptr(), values, all.len()) };
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SignalWaits(
+    state: *mut InterruptState,
+    signal: c_int,
+    now: u64,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in AddKick.
+    let record = unsafe { record_of(state) };
+    let limits = force::limits();
+    let noticed = record.is_some_and(Record::is_noticed);
+    let patience = &mut state.thread_mut().patience;
+    let over = patience.is_over(signal, now, noticed, &limits);
+    if over {
+        patience.has_forced(now, &limits);
+    } else if let Some(record) = record {
+        platform::keeping_errno(|| record.start_alarm(Some(signal), &limits));
+    }
+    over.into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_SentWaits(state: *mut InterruptState) {
+    let limits = force::limits();
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.start_alarm(None, &limits));
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_NothingWaits(state: *mut InterruptState) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if !state.thread.is_null() {
+        state.thread_mut().patience.nothing_waits();
+    }
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.stop_alarm());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsOverdue(state: *const InterruptState) -> c_int {
+    // SAFETY: as in AddKick.
+    unsafe { record_of(state) }
+        .is_some_and(Record::is_overdue)
+        .into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_NoticeGoes() -> c_int {
+    match force::limits().notice {
+        Notice::Never => 0,
+        Notice::Terminal => 1,
+        Notice::Always => 2,
+    }
 }
 
 // --- The sweep --------------------------------------------------------------

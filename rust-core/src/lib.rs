@@ -13,6 +13,7 @@
 //! | [`scopes`]      | what a program masks or opens itself: whose it is, what counts |
 //! | [`pending`]     | what waits: order, which equal interrupts are one, what is raised together |
 //! | [`sent`]        | what other threads have sent, on its way: the lock-free part |
+//! | [`force`]       | when what waits has waited too long                          |
 //! | [`kick`]        | when a blocked thread is woken, how often, and when no more  |
 //! | [`sweep`]       | for tests: an interrupt at the n-th check point             |
 //! | [`ffi`]         | nothing: the functions C calls, and the only raw pointers   |
@@ -23,6 +24,7 @@
 
 #[cfg(not(loom))]
 pub mod ffi;
+pub mod force;
 pub mod kick;
 pub mod level;
 pub mod mask;

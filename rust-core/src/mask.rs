@@ -149,6 +149,20 @@ pub fn decide(
     }
 }
 
+/// Whether what runs is the cleanup of something that is finalized: an exception would
+/// be caught by nobody.
+pub fn is_finalizing(
+    mut steps: impl Iterator<Item = Step>,
+    regions: &[Option<RuntimeRegion>],
+) -> bool {
+    let hard_on = |base| {
+        let hard = RegionKind::Masks(Strength::Hard);
+        let mut regions = regions.iter().flatten();
+        regions.any(|region| region.base == base && region.kind == hard)
+    };
+    hard_on(None) || steps.any(|step| step.frame.is_some() && hard_on(step.frame))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

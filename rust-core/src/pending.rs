@@ -98,6 +98,8 @@ pub struct SentQueue {
     held: usize,
     /// Whether the last one taken was among them.
     together: bool,
+    /// Those that no mask holds back; they are raised before the others, each alone.
+    forced: VecDeque<Address>,
 }
 
 impl SentQueue {
@@ -112,6 +114,10 @@ impl SentQueue {
                     continue;
                 }
                 How::Replacing => dropped.extend(self.withdraw()),
+                How::Forced => {
+                    self.forced.push_back(node.exception);
+                    continue;
+                }
                 How::Class | How::Instance => {}
             }
             // Nothing takes the place of what was withdrawn.
@@ -147,6 +153,12 @@ impl SentQueue {
         if joining && !self.together {
             return None;
         }
+        if !joining {
+            if let Some(exception) = self.forced.pop_front() {
+                self.together = false;
+                return Some((exception, 0));
+            }
+        }
         let oldest = self.entries.pop_front()?;
         if !joining {
             self.together = self.held > 0;
@@ -162,14 +174,19 @@ impl SentQueue {
         Some((oldest.exception, equal))
     }
 
+    /// Whether there is one that no mask holds back.
+    pub fn any_forced(&self) -> bool {
+        !self.forced.is_empty()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.forced.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 }
 
@@ -266,6 +283,23 @@ mod tests {
         assert_eq!(batch(&mut queue), [2]);
         assert!(batch(&mut queue).is_empty());
         assert_eq!(queue.pop(true), None);
+    }
+
+    #[test]
+    fn forced_ones_come_first_and_alone() {
+        let mut queue = SentQueue::default();
+        collect(&mut queue, &[(1, How::Instance), (2, How::Instance)]);
+        queue.hold_back();
+        collect(
+            &mut queue,
+            &[(3, How::Forced), (4, How::Instance), (5, How::Forced)],
+        );
+        assert!(queue.any_forced());
+        assert_eq!(batch(&mut queue), [3]);
+        assert_eq!(batch(&mut queue), [5]);
+        assert!(!queue.any_forced());
+        assert_eq!(queue.len(), 3);
+        assert_eq!(batch(&mut queue), [1, 2, 4]);
     }
 
     #[test]

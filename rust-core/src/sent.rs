@@ -36,6 +36,8 @@ pub enum How {
     Class,
     /// Takes the place of the last one sent so; address 0 only withdraws it.
     Replacing,
+    /// Raised whatever masks.
+    Forced,
 }
 
 /// One exception on its way.
@@ -165,6 +167,21 @@ impl Sent {
         nodes
     }
 
+    /// The owner: is one of those that were not collected forced?
+    pub fn any_forced(&self) -> bool {
+        // Acquire: paired with the exchange in `push`. Nodes are freed by the owner only.
+        let mut next = self.head.load(Ordering::Acquire);
+        while !next.is_null() && next != closed() {
+            // SAFETY: in the list, so made by `allocate` and complete.
+            let node = unsafe { &*next };
+            if node.how == How::Forced {
+                return true;
+            }
+            next = node.next;
+        }
+        false
+    }
+
     /// The owner: has anything been sent that was not collected?
     pub fn is_empty(&self) -> bool {
         let head = self.head.load(Ordering::Relaxed);
@@ -191,6 +208,19 @@ mod tests {
         assert_eq!(exceptions(&sent.collect()), [3, 1, 2]);
         assert!(sent.collect().is_empty());
         assert!(sent.is_empty());
+    }
+
+    #[test]
+    fn forced_ones_are_seen() {
+        let sent = Sent::default();
+        sent.push(1, How::Forced).unwrap();
+        sent.push(2, How::Instance).unwrap();
+        assert!(sent.any_forced());
+        sent.collect();
+        sent.push(2, How::Instance).unwrap();
+        assert!(!sent.any_forced());
+        sent.close();
+        assert!(!sent.any_forced());
     }
 
     #[test]

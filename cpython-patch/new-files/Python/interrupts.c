@@ -24,8 +24,20 @@
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "pycore_signal.h"        // Py_NSIG
+#include "pycore_time.h"          // _PyTime_AsMilliseconds()
+#include "pycore_traceback.h"     // _Py_DumpTraceback()
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
+#ifdef HAVE_POLL
+#  include <poll.h>
+#endif
+#include <signal.h>               // SIGINT
+#ifdef HAVE_UNISTD_H
+#  include <unistd.h>             // isatty()
+#endif
+
+
+static int deliver_raised(PyThreadState *tstate, int place, int forced);
 
 static inline _PyInterruptState *
 interrupt_state(PyThreadState *tstate)
@@ -216,6 +228,33 @@ read_kick_signal(const PyConfig *config, int *signum)
     return 0;
 }
 
+/* Return -1 if what is set is wrong. */
+static int
+read_limits(const PyConfig *config)
+{
+    const char *env = _Py_GetEnv(config->use_environment,
+                                 "PYTHONINTERRUPTLIMITS");
+    const wchar_t *xoption = _Py_get_xoption(&config->xoptions,
+                                             L"interrupt_limits");
+    if (xoption == NULL) {
+        return env == NULL ? 0 : _PyInterruptCore_SetLimits(env);
+    }
+    const wchar_t *value = wcschr(xoption, L'=');
+    if (value == NULL) {
+        return -1;
+    }
+    char text[200];
+    size_t size = 0;
+    while (*++value != L'\0') {
+        if (*value > 127 || size + 1 == sizeof(text)) {
+            return -1;
+        }
+        text[size++] = (char)*value;
+    }
+    text[size] = '\0';
+    return _PyInterruptCore_SetLimits(text);
+}
+
 PyStatus
 _PyInterrupts_Init(const PyConfig *config)
 {
@@ -227,6 +266,11 @@ _PyInterrupts_Init(const PyConfig *config)
         return _PyStatus_ERR("PYTHONINTERRUPTSIGNAL / -X interrupt_signal "
                              "must be the number of a signal that can be "
                              "handled, or 0");
+    }
+    if (read_limits(config) < 0) {
+        return _PyStatus_ERR("PYTHONINTERRUPTLIMITS / -X interrupt_limits "
+                             "must be like \"notice_after=1.5,presses=3\"; "
+                             "see signal.set_interrupt_limits()");
     }
     const char *env = _Py_GetEnv(config->use_environment,
                                  "PYTHONINTERRUPTMASKS");
@@ -429,12 +473,66 @@ _PyInterrupts_CallHandler(PyThreadState *tstate, PyObject *handler,
     return result;
 }
 
+/* Does the cleanup of something run that is finalized?  Nothing is raised there, even
+   if it is forced. */
+static int
+is_finalizing(PyThreadState *tstate)
+{
+    _PyInterruptWalk walk = start_walk(tstate);
+    return _PyInterruptCore_IsFinalizing(interrupt_state(tstate), &walk,
+                                         next_step);
+}
+
+static int
+is_overdue(PyThreadState *tstate)
+{
+    return (_PyInterruptCore_IsOverdue(interrupt_state(tstate))
+            && !is_finalizing(tstate));
+}
+
+/* Is something of what was sent raised whatever masks? */
+static int
+sent_is_forced(PyThreadState *tstate)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    return ((_PyInterruptCore_IsOverdue(state)
+             || _PyInterruptCore_AnyForced(state))
+            && !is_finalizing(tstate));
+}
+
+/* Nothing is about to be forced any more if nothing waits. */
+static void
+check_whether_anything_waits(_PyInterruptState *state)
+{
+    if (_PyInterruptCore_Count(state) == 0
+        && _PyInterruptCore_CountSent(state) == 0)
+    {
+        _PyInterruptCore_NothingWaits(state);
+    }
+}
+
+/* What the handler of this signal has raised must wait.  Is it forced? */
+static int
+is_forced(PyThreadState *tstate, int signum)
+{
+    PyTime_t now;
+    (void)PyTime_MonotonicRaw(&now);
+    return _PyInterruptCore_SignalWaits(
+                interrupt_state(tstate), signum,
+                (uint64_t)_PyTime_AsMilliseconds(now, _PyTime_ROUND_FLOOR));
+}
+
 int
-_PyInterrupts_HandlerRaised(PyThreadState *tstate, int place)
+_PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     int wait = _PyInterrupts_MustWait(tstate, _PY_INTERRUPTS_PENDING_BIT,
                                       place);
+    int forced = wait && is_forced(tstate, signum);
+    int only_break = forced && is_finalizing(tstate);
+    if (forced && !only_break) {
+        wait = 0;
+    }
     if (!wait && _PyInterruptCore_Count(state) == 0) {
         return -1;
     }
@@ -451,21 +549,31 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place)
             _PyErr_SetRaisedException(tstate, exc);
             return -1;
     }
+    if (only_break && place == _PyInterruptCore_BLOCKED) {
+        /* It is raised afterwards; the call ends. */
+        errno = EINTR;
+        PyObject *message = PyUnicode_FromString("forced by a signal");
+        PyErr_SetObject(PyExc_InterruptedError, message);
+        Py_XDECREF(message);
+        return -1;
+    }
     if (wait) {
         return 0;
     }
-    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
-    return _PyInterrupts_Deliver(tstate, place);
+    return deliver_raised(tstate, place, forced);
 }
 
 /* Raise what handlers raised. */
 static int
-deliver_raised(PyThreadState *tstate, int place)
+deliver_raised(PyThreadState *tstate, int place, int forced)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     _Py_unset_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     if (_PyInterruptCore_Count(state) == 0
-        || _PyInterrupts_MustWait(tstate, _PY_INTERRUPTS_PENDING_BIT, place))
+        || (!forced
+            && _PyInterrupts_MustWait(tstate, _PY_INTERRUPTS_PENDING_BIT,
+                                      place)
+            && !is_overdue(tstate)))
     {
         return 0;
     }
@@ -480,6 +588,7 @@ deliver_raised(PyThreadState *tstate, int place)
         /* One type at a time: the next check point raises the next one. */
         _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
+    check_whether_anything_waits(state);
     /* What is being handled where the exception is finally raised is its
        context. */
     PyObject *handled = handled_exception(tstate);
@@ -497,7 +606,7 @@ deliver_and_count(PyThreadState *tstate, int place, int where)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     if (!_PyInterruptCore_Sweeping(state)) {
-        return deliver_raised(tstate, place);
+        return deliver_raised(tstate, place, 0);
     }
     PyObject *exc = _PyInterruptCore_SweepCheck(state, where);
     if (exc != NULL
@@ -506,7 +615,7 @@ deliver_and_count(PyThreadState *tstate, int place, int where)
         _PyErr_SetRaisedException(tstate, exc);
         return -1;
     }
-    int err = deliver_raised(tstate, place);
+    int err = deliver_raised(tstate, place, 0);
     if (_PyInterruptCore_Sweeping(state)) {
         _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
@@ -581,6 +690,127 @@ is_blocked(const void *kick)
             && (const void *)interrupt_state(tstate)->kick == kick);
 }
 
+/* Is this `python`, and not an application that has the interpreter in it?  Its
+   stderr is its own. */
+static int is_program = 0;
+
+void
+_PyInterrupts_IsProgram(void)
+{
+    is_program = 1;
+}
+
+#ifdef HAVE_POLL
+static void
+put(const char *text)
+{
+    (void)_Py_write_noraise(STDERR_FILENO, text, strlen(text));
+}
+
+static void
+put_signal(int signum)
+{
+    if (signum == SIGINT) {
+        put("Ctrl-C");
+    }
+    else {
+        put("signal ");
+        _Py_DumpDecimal(STDERR_FILENO, (size_t)signum);
+    }
+}
+
+/* The outermost frame that masks, or NULL if a scope does. */
+static _PyInterpreterFrame *
+outermost_masked(PyThreadState *tstate)
+{
+    _PyInterpreterFrame *found = NULL;
+    _PyInterpreterFrame *frame = skip_entries(tstate->current_frame);
+    for (; frame != NULL; frame = skip_entries(frame->previous)) {
+        if (frame->interrupt_level != _PyInterruptLevel_OPEN) {
+            found = frame;
+        }
+    }
+    return found;
+}
+
+/* Tell the user what an interrupt waits for.  Called in a signal handler, in the thread
+   itself: like faulthandler, it looks at what it can and writes directly.  Return
+   whether it was written. */
+static int
+write_notice(PyThreadState *tstate, int signum)
+{
+    int goes = _PyInterruptCore_NoticeGoes();
+    if (!is_program || goes == 0 || (goes == 1 && !isatty(STDERR_FILENO))) {
+        return 0;
+    }
+    /* A terminal that has been stopped must not stop us. */
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) {
+        return 0;
+    }
+    put("\n");
+    put_signal(signum);
+    put(" waits for code that must not be interrupted");
+    _PyInterpreterFrame *frame = outermost_masked(tstate);
+    if (frame != NULL) {
+        PyCodeObject *code = _PyFrame_GetCode(frame);
+        int line = PyUnstable_InterpreterFrame_GetLine(frame);
+        put(":\n  File \"");
+        _Py_DumpASCII(STDERR_FILENO, code->co_filename);
+        put("\", line ");
+        _Py_DumpDecimal(STDERR_FILENO, (size_t)Py_MAX(line, 0));
+        put(" in ");
+        _Py_DumpASCII(STDERR_FILENO, code->co_name);
+    }
+    put("\n");
+    _Py_DumpTraceback(STDERR_FILENO, tstate);
+    uint32_t limits[_PyInterruptCore_NLIMITS];
+    _PyInterruptCore_GetLimits(limits);
+    if (limits[5]) {
+        if (signum == SIGINT) {
+            put("Press Ctrl-C");
+        }
+        else {
+            put("Send ");
+            put_signal(signum);
+        }
+        put(" again to interrupt it all the same.\n");
+    }
+    else {
+        put("It is interrupted when that has ended.\n");
+    }
+    return 1;
+}
+#else
+static int
+write_notice(PyThreadState *tstate, int signum)
+{
+    return 0;
+}
+#endif
+
+/* For the core: something has waited for long in this thread.  Called in a signal
+   handler. */
+static int
+on_alarm(const void *kick, int signum)
+{
+    PyThreadState *tstate = PyGILState_GetThisThreadState();
+    if (tstate == NULL
+        || (const void *)interrupt_state(tstate)->kick != kick)
+    {
+        return 0;
+    }
+    if (signum != 0) {
+        return write_notice(tstate, signum);
+    }
+    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT
+                                     | _PY_ASYNC_EXCEPTION_BIT);
+    if (is_detached(tstate)) {
+        _PyInterruptCore_Blocks(interrupt_state(tstate));
+    }
+    return 1;
+}
+
 /* Make it possible to wake a thread.  HEAD_LOCK is held.  Return -1 if it is not, in
    which case it gets what is sent when it is back. */
 static int
@@ -593,20 +823,25 @@ prepare_kick(PyThreadState *tstate)
                                  (int)tstate->native_thread_id) < 0) {
         return -1;
     }
-    return _PyInterruptCore_InstallKick(is_blocked);
+    return _PyInterruptCore_InstallKick(is_blocked, on_alarm);
 }
 
 /* Something has been sent to this thread, and its eval breaker says so.  HEAD_LOCK
    is held. */
 static void
-wake(PyThreadState *tstate)
+wake(PyThreadState *tstate, int how)
 {
     if (prepare_kick(tstate) < 0 || !is_detached(tstate)) {
         return;
     }
 #ifndef Py_GIL_DISABLED
-    /* We have the GIL, so that thread stands still. */
-    if (masks_blocked(tstate)) {
+    /* We have the GIL, so that thread stands still.  If there is a limit, it has to
+       look, so that its time begins. */
+    uint32_t limits[_PyInterruptCore_NLIMITS];
+    _PyInterruptCore_GetLimits(limits);
+    if (how != _PyInterruptCore_FORCED && limits[6] == 0
+        && masks_blocked(tstate))
+    {
         return;
     }
 #endif
@@ -664,7 +899,7 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
           && _Py_eval_breaker_bit_is_set(tstate, _PY_SIGNALS_PENDING_BIT))
         && ((_PyInterruptCore_Count(state) == 0
              && _PyInterruptCore_CountSent(state) == 0)
-            || masks_blocked(tstate)))
+            || (masks_blocked(tstate) && !sent_is_forced(tstate))))
     {
         return;
     }
@@ -706,7 +941,7 @@ send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
         if (sent == 1) {
             _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
             if (exc != NULL) {
-                wake(tstate);
+                wake(tstate, how);
             }
         }
         else {
@@ -719,9 +954,10 @@ send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
 }
 
 static int
-send_exception(target_id target, PyObject *exc)
+send_exception(target_id target, PyObject *exc, int force)
 {
-    int how = (PyExceptionInstance_Check(exc) ? _PyInterruptCore_INSTANCE
+    int how = (force ? _PyInterruptCore_FORCED
+               : PyExceptionInstance_Check(exc) ? _PyInterruptCore_INSTANCE
                : _PyInterruptCore_CLASS);
     int sent = send_to(_PyInterpreterState_GET(), target, exc, how);
     if (sent < 0) {
@@ -731,15 +967,15 @@ send_exception(target_id target, PyObject *exc)
 }
 
 int
-_PyInterrupts_Send(unsigned long thread_id, PyObject *exc)
+_PyInterrupts_Send(unsigned long thread_id, PyObject *exc, int force)
 {
-    return send_exception((target_id){.thread_id = thread_id}, exc);
+    return send_exception((target_id){.thread_id = thread_id}, exc, force);
 }
 
 int
-_PyInterrupts_SendToState(uint64_t id, PyObject *exc)
+_PyInterrupts_SendToState(uint64_t id, PyObject *exc, int force)
 {
-    return send_exception((target_id){.state_id = id}, exc);
+    return send_exception((target_id){.state_id = id}, exc, force);
 }
 
 uint64_t
@@ -893,8 +1129,11 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     if (_PyInterruptCore_CountSent(state) == 0) {
         return 0;
     }
-    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)) {
+    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)
+        && !sent_is_forced(tstate))
+    {
         _PyInterruptCore_HoldBack(state);
+        _PyInterruptCore_SentWaits(state);
         return 0;
     }
     PyObject *exc = take_sent(tstate);
@@ -906,6 +1145,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     if (_PyInterruptCore_CountSent(state) != 0) {
         _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
+    check_whether_anything_waits(state);
     PyObject *handled = handled_exception(tstate);
     if (handled != NULL) {
         add_context(exc, handled);

@@ -133,26 +133,29 @@ fn is_interrupt(exception: *mut PyObject) -> bool {
     false
 }
 
-/// The two arguments of a function that sends, if they are some.
+/// The arguments of a function that sends, if they are some: whom, what, and whether it
+/// is forced.
 ///
 /// # Safety
 ///
-/// `args` are `count` live objects.
-unsafe fn number_and_interrupt(
+/// `args` are `count` live objects, and the thread is attached.
+unsafe fn what_to_send(
     args: *mut *mut PyObject,
     count: Py_ssize_t,
     usage: &CStr,
-) -> Option<(*mut PyObject, *mut PyObject)> {
-    if count != 2 {
-        fail(type_error(), usage);
-        return None;
-    }
-    // SAFETY: there are two.
-    let arguments = unsafe { std::slice::from_raw_parts(args, 2) };
-    let &[number, exception] = arguments else {
-        return None;
+) -> Option<(*mut PyObject, *mut PyObject, c_int)> {
+    // SAFETY: there are so many.
+    let arguments = unsafe { std::slice::from_raw_parts(args, count.unsigned_abs()) };
+    let (number, exception, force) = match *arguments {
+        [number, exception] => (number, exception, 0),
+        // SAFETY: a live object.
+        [number, exception, force] => (number, exception, unsafe { PyObject_IsTrue(force) }),
+        _ => {
+            fail(type_error(), usage);
+            return None;
+        }
     };
-    is_interrupt(exception).then_some((number, exception))
+    (force >= 0 && is_interrupt(exception)).then_some((number, exception, force))
 }
 
 /// What a function that sends returns.
@@ -169,9 +172,9 @@ unsafe extern "C" fn send(
     args: *mut *mut PyObject,
     count: Py_ssize_t,
 ) -> *mut PyObject {
-    let usage = c"send() takes a thread identifier and an exception";
+    let usage = c"send() takes a thread identifier, an exception and whether to force it";
     // SAFETY: as the interpreter calls it.
-    let Some((ident, exception)) = (unsafe { number_and_interrupt(args, count, usage) }) else {
+    let Some((ident, exception, force)) = (unsafe { what_to_send(args, count, usage) }) else {
         return ptr::null_mut();
     };
     // SAFETY: a live object.
@@ -181,7 +184,7 @@ unsafe extern "C" fn send(
         return ptr::null_mut();
     }
     // SAFETY: the thread is attached, the exception is alive.
-    whether_sent(unsafe { interpreter::_PyInterrupts_Send(thread, exception) })
+    whether_sent(unsafe { interpreter::_PyInterrupts_Send(thread, exception, force) })
 }
 
 unsafe extern "C" fn send_to_state(
@@ -189,9 +192,9 @@ unsafe extern "C" fn send_to_state(
     args: *mut *mut PyObject,
     count: Py_ssize_t,
 ) -> *mut PyObject {
-    let usage = c"send_to_state() takes what current_state() has returned and an exception";
+    let usage = c"send_to_state() takes what current_state() has returned, an exception and whether to force it";
     // SAFETY: as the interpreter calls it.
-    let Some((state, exception)) = (unsafe { number_and_interrupt(args, count, usage) }) else {
+    let Some((state, exception, force)) = (unsafe { what_to_send(args, count, usage) }) else {
         return ptr::null_mut();
     };
     // SAFETY: a live object.
@@ -201,7 +204,7 @@ unsafe extern "C" fn send_to_state(
         return ptr::null_mut();
     }
     // SAFETY: the thread is attached, the exception is alive.
-    whether_sent(unsafe { interpreter::_PyInterrupts_SendToState(id, exception) })
+    whether_sent(unsafe { interpreter::_PyInterrupts_SendToState(id, exception, force) })
 }
 
 unsafe extern "C" fn current_state(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
@@ -323,6 +326,46 @@ unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *m
     none()
 }
 
+unsafe extern "C" fn set_limits(_: *mut PyObject, text: *mut PyObject) -> *mut PyObject {
+    // SAFETY: a live object.
+    let string = unsafe { PyUnicode_AsUTF8AndSize(text, ptr::null_mut()) };
+    if string.is_null() {
+        return ptr::null_mut();
+    }
+    // SAFETY: a string that lives as long as the object.
+    if unsafe { interpreter::_PyInterruptCore_SetLimits(string) } < 0 {
+        // SAFETY: the format takes what follows.
+        return unsafe {
+            interpreter::PyErr_Format(value_error(), c"bad interrupt limits: %R".as_ptr(), text)
+        };
+    }
+    none()
+}
+
+unsafe extern "C" fn get_limits(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    let mut values = [0; 7];
+    // SAFETY: there is room for all.
+    unsafe { interpreter::_PyInterruptCore_GetLimits(values.as_mut_ptr()) };
+    // SAFETY: the thread is attached.
+    let tuple = unsafe { PyTuple_New(7) };
+    if tuple.is_null() {
+        return tuple;
+    }
+    for (index, value) in (0..).zip(values) {
+        // SAFETY: as above.
+        let number = unsafe { PyLong_FromUnsignedLongLong(value.into()) };
+        // SAFETY: a new tuple, of that size; null is noticed below.
+        unsafe { PyTuple_SetItem(tuple, index, number) };
+    }
+    // SAFETY: as above.
+    if !unsafe { PyErr_Occurred() }.is_null() {
+        // SAFETY: ours.
+        unsafe { Py_DecRef(tuple) };
+        return ptr::null_mut();
+    }
+    tuple
+}
+
 const fn no_arguments(name: &CStr, function: PyCFunction, doc: &CStr) -> PyMethodDef {
     PyMethodDef {
         ml_name: name.as_ptr(),
@@ -367,7 +410,7 @@ const fn keyword_arguments(
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 17]> = Static::new([
+pub(crate) static METHODS: Static<[PyMethodDef; 19]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -445,18 +488,18 @@ Only for a new process that never returns from the calling function.",
     arguments(
         c"send",
         send,
-        c"send($module, thread_id, exception, /)
+        c"send($module, thread_id, exception, force=False, /)
 --
 
 Send an exception, or a class of exceptions, to a thread.
 
-It is raised there when nothing masks.  Returns whether it was sent: False if
+It is raised there when nothing masks; if it is forced, at once.  Returns whether it was sent: False if
 there is no such thread.",
     ),
     arguments(
         c"send_to_state",
         send_to_state,
-        c"send_to_state($module, state, exception, /)
+        c"send_to_state($module, state, exception, force=False, /)
 --
 
 The same, to the thread for which current_state() has returned this.
@@ -470,6 +513,24 @@ A number of a thread is used again when it has ended, this is not.",
 --
 
 A number that means the current thread, and never another one.",
+    ),
+    one_argument(
+        c"set_limits",
+        set_limits,
+        c"set_limits($module, text, /)
+--
+
+Change limits of the process, given like 'presses=5,limit=30'.",
+    ),
+    no_arguments(
+        c"get_limits",
+        get_limits,
+        c"get_limits($module, /)
+--
+
+All limits, as numbers: notice, notice_after, presses, press_gap, dead_time, force, limit.
+
+Times are in milliseconds.",
     ),
     no_arguments(
         c"kicks",

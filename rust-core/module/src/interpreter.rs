@@ -35,10 +35,20 @@ unsafe extern "C" {
     pub(crate) fn _PyInterrupts_StartAfresh();
     pub(crate) fn _PyInterrupts_Masked() -> c_int;
     pub(crate) fn _PyInterrupts_Pending() -> c_int;
-    pub(crate) fn _PyInterrupts_Send(thread: c_ulong, exception: *mut PyObject) -> c_int;
-    pub(crate) fn _PyInterrupts_SendToState(id: u64, exception: *mut PyObject) -> c_int;
+    pub(crate) fn _PyInterrupts_Send(
+        thread: c_ulong,
+        exception: *mut PyObject,
+        force: c_int,
+    ) -> c_int;
+    pub(crate) fn _PyInterrupts_SendToState(
+        id: u64,
+        exception: *mut PyObject,
+        force: c_int,
+    ) -> c_int;
     pub(crate) fn _PyInterrupts_CurrentState() -> u64;
     pub(crate) fn _PyInterruptCore_Kicks() -> usize;
+    pub(crate) fn _PyInterruptCore_SetLimits(text: *const c_char) -> c_int;
+    pub(crate) fn _PyInterruptCore_GetLimits(values: *mut u32);
     pub(crate) fn _PyInterruptCore_KickSignal() -> c_int;
     pub(crate) fn _PyInterrupts_SweepStart(n: Py_ssize_t, place: c_int, exception: *mut PyObject);
     pub(crate) fn _PyInterrupts_SweepStop(delivered: *mut c_int) -> Py_ssize_t;

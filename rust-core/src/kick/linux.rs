@@ -10,7 +10,8 @@ use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-use super::{NotPossible, registry};
+use super::NotPossible;
+use super::registry::{self, Rings};
 
 /// The signal, 0 for none. Relaxed: set while the interpreter starts. Go and others
 /// use SIGURG for the same: debuggers pass it on, by default it does nothing, and
@@ -33,6 +34,12 @@ static ALL_EARLIER: AtomicPtr<Earlier> = AtomicPtr::new(ptr::null_mut());
 /// is the running one, blocked?
 pub type IsBlocked = unsafe extern "C" fn(record: *const c_void) -> c_int;
 static IS_BLOCKED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// Called in a handler: in the running thread, which has this record, something has waited
+/// for long. `signal` has raised it, and the user is told; if that is 0, it is raised now.
+/// Returns whether that was done.
+pub type OnAlarm = unsafe extern "C" fn(record: *const c_void, signal: c_int) -> c_int;
+static ON_ALARM: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Which signal to use from now on; 0: none, nobody is woken.
 ///
@@ -99,7 +106,7 @@ fn remember(action: libc::sigaction) -> Option<*mut Earlier> {
 /// # Errors
 ///
 /// If it cannot be installed, or there is no memory.
-pub fn install(is_blocked: IsBlocked) -> Result<(), NotPossible> {
+pub fn install(is_blocked: IsBlocked, on_alarm: OnAlarm) -> Result<(), NotPossible> {
     let signal = signal();
     if signal == 0 {
         return Err(NotPossible);
@@ -110,6 +117,7 @@ pub fn install(is_blocked: IsBlocked) -> Result<(), NotPossible> {
         return Ok(());
     }
     IS_BLOCKED.store(is_blocked as *mut c_void, Ordering::Relaxed);
+    ON_ALARM.store(on_alarm as *mut c_void, Ordering::Relaxed);
     if now.sa_sigaction != ours as usize {
         let earlier = remember(now).ok_or(NotPossible)?;
         // Release: paired with the load in `pass_on`; its action is complete.
@@ -148,18 +156,34 @@ extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut
     keeping_errno(|| {
         // SAFETY: the kernel gives a handler with SA_SIGINFO one.
         let this = unsafe { &*info };
-        let ours = match this.si_code {
-            libc::SI_TIMER | libc::SI_QUEUE => {
-                // SAFETY: signals with these codes carry one.
-                registry::named(unsafe { this.si_value() }.sival_ptr.addr())
-            }
-            _ => None,
+        let named = match this.si_code {
+            // SAFETY: signals with these codes carry one.
+            libc::SI_TIMER | libc::SI_QUEUE => unsafe { this.si_value() }.sival_ptr.addr(),
+            _ => 0,
         };
-        match ours {
-            Some(record) => record.arrived(this.si_code == libc::SI_TIMER, is_blocked),
-            None => pass_on(signal, info, context),
+        if let Some(record) = registry::named(named) {
+            record.arrived(this.si_code == libc::SI_TIMER, is_blocked);
+        } else if let Some(record) = registry::named(named.wrapping_sub(registry::ALARM)) {
+            rings(record);
+        } else {
+            pass_on(signal, info, context);
         }
     });
+}
+
+fn rings(record: &registry::Record) {
+    let signal = match record.rings() {
+        Rings::Late => return,
+        Rings::Notice(signal) => signal,
+        Rings::Overdue => 0,
+    };
+    // SAFETY: stored by `install`, before the first alarm was set.
+    let act: OnAlarm = unsafe { mem::transmute(ON_ALARM.load(Ordering::Relaxed)) };
+    // SAFETY: as its type says.
+    let done = unsafe { act(ptr::from_ref(record).cast(), signal) } != 0;
+    if done && signal != 0 {
+        record.has_noticed();
+    }
 }
 
 fn is_blocked(record: *const c_void) -> bool {
@@ -253,6 +277,8 @@ pub struct Thread {
     id: AtomicI32,
     /// What the kernel calls its timer. Made at the first use, in the thread.
     timer: AtomicI32,
+    /// Another one, which rings when something has waited for long.
+    alarm: AtomicI32,
     /// The process that has made it: a forked child has none of its parent's timers,
     /// though perhaps one of the same name.
     process: AtomicI32,
@@ -264,6 +290,7 @@ impl Thread {
         Thread {
             id: AtomicI32::new(0),
             timer: AtomicI32::new(NO_TIMER),
+            alarm: AtomicI32::new(NO_TIMER),
             process: AtomicI32::new(0),
         }
     }
@@ -272,16 +299,19 @@ impl Thread {
     pub fn is(&self, id: i32) {
         self.id.store(id, Ordering::Relaxed);
         self.timer.store(NO_TIMER, Ordering::Relaxed);
+        self.alarm.store(NO_TIMER, Ordering::Relaxed);
         self.process.store(this_process(), Ordering::Relaxed);
     }
 
     /// No thread any more.
     pub fn forget(&self) {
         self.id.store(0, Ordering::Relaxed);
-        let timer = self.timer.swap(NO_TIMER, Ordering::Relaxed);
-        if timer != NO_TIMER && self.process.load(Ordering::Relaxed) == this_process() {
-            // SAFETY: takes a number.
-            unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
+        for timer in [&self.timer, &self.alarm] {
+            let timer = timer.swap(NO_TIMER, Ordering::Relaxed);
+            if timer != NO_TIMER && self.process.load(Ordering::Relaxed) == this_process() {
+                // SAFETY: takes a number.
+                unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
+            }
         }
     }
 
@@ -319,22 +349,40 @@ impl Thread {
 
     /// The thread itself: let the signal come after so many microseconds.
     pub fn start_timer(&self, value: usize, microseconds: u32) {
-        let Some(timer) = self.timer(value) else {
-            // Without a timer (RLIMIT_SIGPENDING) a kick that is lost stays lost.
-            return;
-        };
-        self.set_timer(timer, microseconds);
+        // Without a timer (RLIMIT_SIGPENDING) a kick that is lost stays lost.
+        self.start(&self.timer, value, microseconds.into());
     }
 
     /// The thread itself: let it not come.
     pub fn stop_timer(&self) {
-        let timer = self.timer.load(Ordering::Relaxed);
-        if timer != NO_TIMER {
-            self.set_timer(timer, 0);
+        Self::stop(&self.timer);
+    }
+
+    /// The thread itself: let the alarm ring after so many microseconds.
+    pub fn start_alarm(&self, value: usize, microseconds: u64) {
+        // Without a timer nobody is told, and there is no limit.
+        self.start(&self.alarm, value, microseconds);
+    }
+
+    /// The thread itself: let it not ring.
+    pub fn stop_alarm(&self) {
+        Self::stop(&self.alarm);
+    }
+
+    fn start(&self, timer: &AtomicI32, value: usize, microseconds: u64) {
+        if let Some(timer) = self.make(timer, value) {
+            Self::set(timer, microseconds);
         }
     }
 
-    fn set_timer(&self, timer: i32, microseconds: u32) {
+    fn stop(timer: &AtomicI32) {
+        let timer = timer.load(Ordering::Relaxed);
+        if timer != NO_TIMER {
+            Self::set(timer, 0);
+        }
+    }
+
+    fn set(timer: i32, microseconds: u64) {
         let never = libc::timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -342,8 +390,8 @@ impl Thread {
         let value = libc::itimerspec {
             it_interval: never,
             it_value: libc::timespec {
-                tv_sec: (microseconds / 1_000_000).into(),
-                tv_nsec: (microseconds % 1_000_000 * 1_000).into(),
+                tv_sec: (microseconds / 1_000_000) as libc::time_t,
+                tv_nsec: (microseconds % 1_000_000 * 1_000) as libc::c_long,
             },
         };
         let old: *mut libc::itimerspec = ptr::null_mut();
@@ -351,10 +399,10 @@ impl Thread {
         unsafe { libc::syscall(libc::SYS_timer_settime, timer, 0, &raw const value, old) };
     }
 
-    fn timer(&self, value: usize) -> Option<i32> {
-        let timer = self.timer.load(Ordering::Relaxed);
-        if timer != NO_TIMER {
-            return Some(timer);
+    fn make(&self, timer: &AtomicI32, value: usize) -> Option<i32> {
+        let known = timer.load(Ordering::Relaxed);
+        if known != NO_TIMER {
+            return Some(known);
         }
         // SAFETY: all zero is a valid one.
         let mut event: libc::sigevent = unsafe { mem::zeroed() };
@@ -376,9 +424,7 @@ impl Thread {
             return None;
         }
         // A handler that came in between may have made one, too.
-        let kept =
-            self.timer
-                .compare_exchange(NO_TIMER, made, Ordering::Relaxed, Ordering::Relaxed);
+        let kept = timer.compare_exchange(NO_TIMER, made, Ordering::Relaxed, Ordering::Relaxed);
         if let Err(other) = kept {
             // SAFETY: takes a number.
             unsafe { libc::syscall(libc::SYS_timer_delete, made) };

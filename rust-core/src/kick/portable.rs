@@ -7,6 +7,8 @@ use super::NotPossible;
 
 /// See `linux.rs`.
 pub type IsBlocked = unsafe extern "C" fn(record: *const c_void) -> c_int;
+/// See `linux.rs`.
+pub type OnAlarm = unsafe extern "C" fn(record: *const c_void, signal: c_int) -> c_int;
 
 /// There is no signal to choose.
 ///
@@ -29,7 +31,7 @@ pub fn signal() -> c_int {
 /// # Errors
 ///
 /// Always.
-pub fn install(_: IsBlocked) -> Result<(), NotPossible> {
+pub fn install(_: IsBlocked, _: OnAlarm) -> Result<(), NotPossible> {
     Err(NotPossible)
 }
 
@@ -73,4 +75,10 @@ impl Thread {
 
     /// See `linux.rs`.
     pub fn stop_timer(&self) {}
+
+    /// See `linux.rs`.
+    pub fn start_alarm(&self, _: usize, _: u64) {}
+
+    /// See `linux.rs`.
+    pub fn stop_alarm(&self) {}
 }

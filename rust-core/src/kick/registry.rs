@@ -9,10 +9,11 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use super::platform::Thread;
 use super::{Kick, Target};
+use crate::force::{self, Limits, Notice};
 
 /// How a thread is woken. C sees the first word of it.
 #[derive(Debug)]
@@ -20,8 +21,45 @@ use super::{Kick, Target};
 pub struct Record {
     kick: Kick,
     thread: Thread,
+    alarm: Alarm,
     /// The next one that is free; as long as it is not in use.
     next: AtomicPtr<Record>,
+}
+
+/// What happens when something has waited for long. Relaxed: only the thread itself uses
+/// it, its signal handlers included.
+#[derive(Debug, Default)]
+#[repr(C)]
+struct Alarm {
+    /// `OFF`, or what comes next.
+    stage: AtomicU32,
+    /// What the notice is about.
+    signal: AtomicI32,
+    noticed: AtomicBool,
+    overdue: AtomicBool,
+}
+
+const OFF: u32 = 0;
+const NOTICE: u32 = 1;
+const LIMIT: u32 = 2;
+
+impl Alarm {
+    fn reset(&self) {
+        self.stage.store(OFF, Ordering::Relaxed);
+        self.noticed.store(false, Ordering::Relaxed);
+        self.overdue.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What a handler does when the alarm rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rings {
+    /// Nothing: it was switched off meanwhile.
+    Late,
+    /// Tell the user that what this signal has raised waits.
+    Notice(i32),
+    /// Raise it, whatever masks.
+    Overdue,
 }
 
 const BLOCK: usize = 64;
@@ -52,6 +90,7 @@ fn make_block() -> Option<()> {
     room.push(Block {
         records: std::array::from_fn(|_| Record {
             kick: Kick::default(),
+            alarm: Alarm::default(),
             thread: Thread::nobody(),
             next: AtomicPtr::new(ptr::null_mut()),
         }),
@@ -78,9 +117,13 @@ pub fn add(thread_id: i32) -> Option<&'static Record> {
     let record = unsafe { &*FREE.load(Ordering::Relaxed) };
     FREE.store(record.next.load(Ordering::Relaxed), Ordering::Relaxed);
     record.kick.reset();
+    record.alarm.reset();
     record.thread.is(thread_id);
     Some(record)
 }
+
+/// What is added to the address of a record to name its alarm.
+pub const ALARM: usize = 1;
 
 /// The record that a signal names. Async-signal-safe.
 pub fn named(address: usize) -> Option<&'static Record> {
@@ -112,6 +155,7 @@ impl Record {
     /// The only thread of a forked child: it has another number and no timer.
     pub fn after_fork(&self, thread_id: i32) {
         self.kick.reset();
+        self.alarm.reset();
         self.thread.is(thread_id);
     }
 
@@ -147,6 +191,78 @@ impl Record {
             self.blocks();
         } else {
             self.kick.arrived(again, self);
+        }
+    }
+
+    /// The thread itself: something has begun to wait; if a signal has raised it, the user
+    /// is to be told after a while.
+    pub fn start_alarm(&self, signal: Option<i32>, limits: &Limits) {
+        if self.alarm.stage.load(Ordering::Relaxed) != OFF {
+            return;
+        }
+        let notice = signal.is_some() && limits.notice != Notice::Never;
+        let (stage, pause) = match (notice, limits.limit) {
+            (true, 0) => (NOTICE, limits.notice_after),
+            (true, limit) if limit > limits.notice_after => (NOTICE, limits.notice_after),
+            (false, 0) => return,
+            (_, limit) => (LIMIT, limit),
+        };
+        let signal = signal.unwrap_or(0);
+        self.alarm.signal.store(signal, Ordering::Relaxed);
+        self.alarm.stage.store(stage, Ordering::Relaxed);
+        self.ring_after(pause);
+    }
+
+    fn ring_after(&self, milliseconds: u32) {
+        let name = ptr::from_ref(self).addr() + ALARM;
+        let microseconds = u64::from(milliseconds).max(1) * 1_000;
+        self.thread.start_alarm(name, microseconds);
+    }
+
+    /// The handler of the alarm, in the thread. Async-signal-safe.
+    pub fn rings(&self) -> Rings {
+        if !self.thread.runs_here() {
+            return Rings::Late;
+        }
+        match self.alarm.stage.load(Ordering::Relaxed) {
+            NOTICE => {
+                let limits = force::limits();
+                if limits.limit > 0 {
+                    self.alarm.stage.store(LIMIT, Ordering::Relaxed);
+                    let rest = limits.limit.saturating_sub(limits.notice_after);
+                    self.ring_after(rest);
+                }
+                Rings::Notice(self.alarm.signal.load(Ordering::Relaxed))
+            }
+            LIMIT => {
+                self.alarm.overdue.store(true, Ordering::Relaxed);
+                Rings::Overdue
+            }
+            _ => Rings::Late,
+        }
+    }
+
+    /// The notice has been written.
+    pub fn has_noticed(&self) {
+        self.alarm.noticed.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it has.
+    pub fn is_noticed(&self) -> bool {
+        self.alarm.noticed.load(Ordering::Relaxed)
+    }
+
+    /// Whether what waits must wait no more.
+    pub fn is_overdue(&self) -> bool {
+        self.alarm.overdue.load(Ordering::Relaxed)
+    }
+
+    /// The thread itself: nothing waits any more.
+    pub fn stop_alarm(&self) {
+        if self.alarm.stage.load(Ordering::Relaxed) != OFF {
+            // In this order: one that rings in between does nothing.
+            self.alarm.reset();
+            self.thread.stop_alarm();
         }
     }
 

@@ -25,6 +25,10 @@ struct _PyInterpreterFrame;
    off for the process. */
 extern PyStatus _PyInterrupts_Init(const PyConfig *config);
 
+/* This process is `python`, and its stderr is its own: a user may be told there what
+   an interrupt waits for. */
+extern void _PyInterrupts_IsProgram(void);
+
 /* Drop what waits in a thread that ends; nothing can be sent to it any more. */
 extern void _PyInterrupts_ClearThread(PyThreadState *tstate);
 
@@ -52,10 +56,11 @@ extern void _PyInterrupts_LeaveRegion(PyThreadState *tstate,
 extern PyObject *_PyInterrupts_CallHandler(PyThreadState *tstate,
                                            PyObject *handler, PyObject *args);
 
-/* A signal handler has raised the current exception.  Return -1 with an
-   exception set if one may be raised here: that one, or an older one that
-   waits.  Return 0 with no exception set if it has to wait. */
-extern int _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place);
+/* The handler of this signal has raised the current exception.  Return -1 with an
+   exception set if one may be raised here, or is forced: that one, or an older one
+   that waits.  Return 0 with no exception set if it has to wait. */
+extern int _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place,
+                                       int signum);
 
 /* Raise the oldest exception that waits, if one may be raised here; those of the
    same type that follow it are raised with it, as a chain of contexts.  Where
@@ -283,13 +288,15 @@ extern void _PyInterrupts_StartAfresh(void);
 extern int _PyInterrupts_Masked(void);
 extern int _PyInterrupts_Pending(void);
 
-/* Send an exception or a class to a thread of this interpreter.  Return 1, 0 if
-   there is no such thread, -1 with MemoryError set. */
-extern int _PyInterrupts_Send(unsigned long thread_id, PyObject *exc);
+/* Send an exception or a class to a thread of this interpreter; if it is forced,
+   nothing there masks it.  Return 1, 0 if there is no such thread, -1 with
+   MemoryError set. */
+extern int _PyInterrupts_Send(unsigned long thread_id, PyObject *exc,
+                              int force);
 
 /* The same to the thread with this thread state: unlike a thread's number, that of
    a state is never used again. */
-extern int _PyInterrupts_SendToState(uint64_t id, PyObject *exc);
+extern int _PyInterrupts_SendToState(uint64_t id, PyObject *exc, int force);
 extern uint64_t _PyInterrupts_CurrentState(void);
 
 /* PyThreadState_SetAsyncExc(). */

@@ -318,7 +318,7 @@ class SendTests(QueueTestCase):
 
     def test_bad_arguments(self):
         ident = threading.get_ident()
-        for args in (), (ident,), (ident, A, B):
+        for args in (), (ident,), (ident, A, False, B):
             with self.assertRaises(TypeError):
                 _interrupts.send(*args)
         with self.assertRaises(TypeError):

@@ -2208,9 +2208,10 @@ class DocumentationTests(unittest.TestCase):
                 with self.subTest(name):
                     function = getattr(_interrupts, name)
                     parameters = inspect.signature(function).parameters
-                    self.assertEqual(
-                        [arg.arg for arg in node.args.posonlyargs],
-                        list(parameters))
+                    args = [*node.args.posonlyargs, node.args.vararg,
+                            node.args.kwarg]
+                    self.assertEqual([arg.arg for arg in args if arg],
+                                     list(parameters))
 
     def test_docstrings(self):
         for thing in (

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 
 from test import support
 
@@ -444,9 +445,12 @@ if hasattr(os, 'mkfifo'):
                 return 'opened'
 
         def let_go():
-            # Fails if nobody waits to read.
-            fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK)
-            writers.callback(os.close, fd)
+            # Fails as long as nobody waits to read.
+            for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
+                with contextlib.suppress(OSError):
+                    fd = os.open(name, os.O_WRONLY | os.O_NONBLOCK)
+                    writers.callback(os.close, fd)
+                    break
         try:
             with writers:
                 yield Wait(wait, let_go, 'opened')
@@ -648,6 +652,8 @@ class BySignal(Way):
                 driver(lambda: signal.pthread_kill(main, self.signum))
             except BaseException as exc:
                 errors.append(exc)
+                # The target may now wait for ever.
+                traceback.print_exc()
         self.over = False
         old = signal.signal(self.signum, handler)
         try:
