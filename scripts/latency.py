@@ -1,0 +1,322 @@
+"""Measure how fast blocked threads are interrupted.
+
+Started by scripts/latency, which also has the help text.
+
+The calls are those of test.support.interrupt_waits, which the tests go through, too.
+"""
+
+import argparse
+import multiprocessing
+import os
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+from threading import nointerrupts
+
+import _interrupts
+from test.support.interrupt_waits import WAITS, ByThread, BySignal, Interrupt
+
+# Longer than this is taken for lost.
+LOST = 10
+
+
+class Lost(Exception):
+    """An interrupt that was not raised, or was raised twice."""
+
+
+def spin():
+    while True:
+        pass
+
+
+class Busy:
+    """All cores compute, in processes of their own."""
+
+    def __enter__(self):
+        context = multiprocessing.get_context("spawn")
+        self.processes = [context.Process(target=spin, daemon=True)
+                          for _ in range(os.cpu_count())]
+        for process in self.processes:
+            process.start()
+        time.sleep(0.5)
+
+    def __exit__(self, *exc_info):
+        for process in self.processes:
+            process.kill()
+            process.join()
+
+
+def latencies(make, way, rounds):
+    """Seconds from sending to raising, of each round, sorted."""
+    ready = queue.SimpleQueue()
+    raised = queue.SimpleQueue()
+    with make() as wait:
+        def body():
+            for _ in range(rounds):
+                try:
+                    ready.put(None)
+                    wait.wait()
+                except Interrupt:
+                    raised.put(time.perf_counter())
+            time.sleep(0.001)
+
+        def driver(fire):
+            for _ in range(rounds):
+                ready.get(timeout=LOST)
+                # Some while it is on its way into the call, most when it blocks.
+                time.sleep(random.choice([0, 0.0002, 0.001]))
+                sent = time.perf_counter()
+                fire()
+                try:
+                    results.append(raised.get(timeout=LOST) - sent)
+                except queue.Empty:
+                    raise Lost(f"after {len(results)}") from None
+        results = []
+        way.run(body, driver)
+    if not raised.empty():
+        raise Lost("one was raised twice")
+    return sorted(results)
+
+
+def row(name, seconds):
+    middle = seconds[len(seconds) // 2]
+    high = seconds[len(seconds) * 99 // 100]
+    figures = "".join(f"{value * 1e6:10.0f}"
+                      for value in (middle, high, seconds[-1]))
+    print(f"{name:36}{figures}", flush=True)
+
+
+def table(names, rounds):
+    for load in "idle", "busy":
+        print(f"\n{load:36}    median       p99       max  (us, of {rounds})")
+        for name in names:
+            for way in ByThread(), BySignal():
+                if load == "busy":
+                    with Busy():
+                        seconds = latencies(WAITS[name], way, rounds)
+                else:
+                    seconds = latencies(WAITS[name], way, rounds)
+                row(f"{name}, {type(way).__name__}", seconds)
+
+
+def alternating(count):
+    """One in flight at a time, against a thread that blocks and computes."""
+    read, write = os.pipe()
+    lock = threading.Lock()
+    lock.acquire()
+    caught = 0
+
+    def run():
+        nonlocal caught
+        step = 0
+        while True:
+            try:
+                while True:
+                    step += 1
+                    match step % 3:
+                        case 0: os.read(read, 1)
+                        case 1: lock.acquire()
+                        case 2: sum(range(50))
+            except Interrupt:
+                caught += 1
+            except SystemExit:
+                return
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    start = shown = time.monotonic()
+    for i in range(count):
+        sent = time.monotonic()
+        thread.interrupt(Interrupt)
+        while caught <= i:
+            if time.monotonic() - sent > LOST:
+                raise Lost(f"the {i + 1}th of {count}")
+            time.sleep(0)
+        if caught != i + 1:
+            raise Lost(f"the {i + 1}th was raised twice")
+        if sys.stderr.isatty() and sent - shown > 1:
+            shown = sent
+            print(f"\r{i} of {count}", end="\r", file=sys.stderr, flush=True)
+    seconds = time.monotonic() - start
+    kicks = _interrupts.kicks()
+    time.sleep(1)
+    later = _interrupts.kicks() - kicks
+    thread.terminate()
+    thread.join()
+    print(f"{count} interrupts, one at a time: {seconds:.0f} s, none lost, none "
+          f"double; kicks in the second after: {later}")
+    if later:
+        raise Lost("kicks go on")
+
+
+def hand_overs(count):
+    """A lock goes back and forth; whoever waits for it is interrupted now and then."""
+    lock = threading.Lock()
+    lock.acquire()
+    start, done = queue.SimpleQueue(), queue.SimpleQueue()
+    outcomes = {True: 0, False: 0}
+
+    def run():
+        while start.get() is None:
+            got = False
+            try:
+                with nointerrupts(interruptible_waits=True):
+                    got = lock.acquire()
+                while True:
+                    time.sleep(1)
+            except Interrupt:
+                done.put(got)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    for i in range(count):
+        start.put(None)
+        actions = [lock.release, lambda: thread.interrupt(Interrupt)]
+        if i % 2:
+            actions.reverse()
+        for action in actions:
+            action()
+            if i % 5 == 0:
+                time.sleep(0)
+        got = done.get(timeout=LOST)
+        if lock.acquire(blocking=False) == got:
+            raise Lost(f"lock: taken and interrupted, or neither: round {i}")
+        outcomes[got] += 1
+    start.put("stop")
+    thread.join()
+    print(f"{count} lock hand-overs: taken {outcomes[True]}, interrupted "
+          f"{outcomes[False]}; never both, never neither")
+
+
+def bytes_over(count, name, read, write, peek):
+    """Every byte is read once, or stays where it is."""
+    start, done = queue.SimpleQueue(), queue.SimpleQueue()
+
+    def run():
+        while start.get() is None:
+            data = b""
+            try:
+                with nointerrupts(interruptible_waits=True):
+                    data = read()
+                while True:
+                    time.sleep(1)
+            except Interrupt:
+                done.put(data)
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    for i in range(count):
+        start.put(None)
+        byte = bytes([i % 256])
+        actions = [lambda: write(byte), lambda: thread.interrupt(Interrupt)]
+        if i % 2:
+            actions.reverse()
+        for action in actions:
+            action()
+        data = done.get(timeout=LOST) + peek()
+        if data != byte:
+            raise Lost(f"{name}: {data!r} instead of {byte!r} in round {i}")
+    start.put("stop")
+    thread.join()
+    print(f"{count} rounds over a {name}: every byte accounted for")
+
+
+def over_pipe(count):
+    read, write = os.pipe()
+
+    def peek():
+        os.set_blocking(read, False)
+        try:
+            return os.read(read, 10)
+        except BlockingIOError:
+            return b""
+        finally:
+            os.set_blocking(read, True)
+    bytes_over(count, "pipe", lambda: os.read(read, 10),
+               lambda data: os.write(write, data), peek)
+
+
+def over_sockets(count):
+    import socket
+    a, b = socket.socketpair()
+
+    def peek():
+        try:
+            return a.recv(10, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b""
+    bytes_over(count, "socketpair", lambda: a.recv(10), b.send, peek)
+
+
+def many_threads(count):
+    lock = threading.Lock()
+    lock.acquire()
+    threads = [threading.Thread(target=lock.acquire, daemon=True)
+               for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    start = time.monotonic()
+    for thread in threads:
+        thread.terminate()
+    for thread in threads:
+        thread.join()
+    seconds = time.monotonic() - start
+    print(f"{count} blocked threads terminated and joined: {seconds:.3f} s")
+
+
+def sleep_under_fire():
+    for way in ByThread(), BySignal():
+        ready = queue.SimpleQueue()
+
+        def body():
+            try:
+                try:
+                    pass
+                finally:
+                    start, cpu = time.monotonic(), time.thread_time()
+                    ready.put(None)
+                    time.sleep(0.5)
+                    took = time.monotonic() - start
+                    cpu = time.thread_time() - cpu
+            except Interrupt:
+                return took, cpu
+
+        def driver(fire):
+            ready.get()
+            for _ in range(1000):
+                fire()
+                time.sleep(0.0002)
+        took, cpu = way.run(body, driver)
+        print(f"sleep(0.5) in a finally under 1000 interrupts, "
+              f"{type(way).__name__}: {took:.3f} s, {cpu / took:.1%} CPU")
+
+
+def main():
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("--only", action="append", choices=sorted(WAITS))
+    options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error("--rounds must be positive")
+    if not _interrupts.kick_signal():
+        parser.error("this interpreter cannot wake threads")
+    # Ctrl-C is not for what is measured.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    threading.excepthook = threading.__excepthook__
+    try:
+        table(options.only or WAITS, options.rounds)
+        if not options.only:
+            print()
+            alternating(options.rounds * 1000)
+            hand_overs(options.rounds * 100)
+            over_pipe(options.rounds * 100)
+            over_sockets(options.rounds * 100)
+            sleep_under_fire()
+            many_threads(options.rounds)
+    except Lost as exc:
+        sys.exit(f"LOST: {exc}")
+
+
+if __name__ == "__main__":
+    main()
