@@ -179,6 +179,17 @@ extern void _PyInterrupts_SignalReceived(PyThreadState *main_tstate);
 extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);
 
 /* `handlers_wait`: a signal has arrived whose Python handler has not run yet. */
+/* A library sleeps while it waits, and does not notice when a signal breaks that.
+   Sleep for it, attached on entry and on return.  Return 1 if it should wait no
+   more: something is to be raised by _PyInterrupts_RaiseBlocked(), or at the next
+   check point.
+   Export for '_sqlite3' shared extension. */
+PyAPI_FUNC(int) _PyInterrupts_SleepFor(int64_t microseconds);
+
+/* That library has given up.  Return -1 with an exception set if that was because
+   of an interrupt, otherwise 0. */
+PyAPI_FUNC(int) _PyInterrupts_RaiseBlocked(void);
+
 extern void _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate,
                                              int handlers_wait);
 extern void _PyInterrupts_IsBack(PyThreadState *tstate);

@@ -29,6 +29,10 @@ try:
 except ImportError:
     pty = None
 try:
+    import sqlite3
+except ImportError:
+    sqlite3 = None
+try:
     import ssl
 except ImportError:
     ssl = None
@@ -456,6 +460,32 @@ if hasattr(os, 'mkfifo'):
                 yield Wait(wait, let_go, 'opened')
         finally:
             os.unlink(name)
+
+
+if sqlite3 is not None:
+    @case
+    def sqlite_busy():
+        from test.support import os_helper
+        name = os_helper.TESTFN + '.db'
+
+        def open_database(timeout):
+            return sqlite3.connect(name, timeout=timeout, isolation_level=None,
+                                   check_same_thread=False)
+
+        def begin(timeout):
+            with contextlib.closing(open_database(timeout)) as database:
+                try:
+                    database.execute('BEGIN EXCLUSIVE')
+                except sqlite3.OperationalError as exc:
+                    return str(exc)
+                return 'begun'
+        with contextlib.closing(open_database(0)) as first:
+            first.execute('BEGIN EXCLUSIVE')
+            try:
+                yield Wait(lambda: begin(1000), first.rollback, 'begun',
+                           timed=begin, timed_out='database is locked')
+            finally:
+                os_helper.unlink(name)
 
 
 # -- processes
