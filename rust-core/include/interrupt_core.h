@@ -459,7 +459,7 @@ _PyInterruptCore_API(int) _PyInterruptCore_KickSignal(void);
  * kick is passed on to them.  Returns -1 if that is not possible.
  *
  * `is_blocked` is asked in the signal handler, in the thread that has this record,
- * whether it is blocked.  `on_alarm` is called there when something has waited for
+ * whether it is blocked, with something to look at.  `on_alarm` is called there when something has waited for
  * long: to tell the user that what `signum` has raised waits, or if that is 0 to set
  * the eval breaker; it returns whether it has.  Call with the lock that keeps thread states alive, as
  * the next three. */
@@ -516,17 +516,16 @@ _PyInterruptCore_API(int) _PyInterruptCore_SetLimits(const char *text);
 #define _PyInterruptCore_NLIMITS 7
 _PyInterruptCore_API(void) _PyInterruptCore_GetLimits(uint32_t *values);
 
-/* The handler of a signal has raised something that has to wait; `now` is in
- * milliseconds.  Returns 1 if it is raised all the same. */
+/* The handler of a signal has raised something that has to wait.  Returns 1 if it
+ * is raised all the same, which only `may_force` allows. */
 _PyInterruptCore_API(int) _PyInterruptCore_SignalWaits(
-    _PyInterruptState *state, int signum, uint64_t now);
+    _PyInterruptState *state, int signum, int may_force);
 
 /* What was sent has to wait. */
 _PyInterruptCore_API(void) _PyInterruptCore_SentWaits(_PyInterruptState *state);
 
-/* Nothing waits any more. */
-_PyInterruptCore_API(void) _PyInterruptCore_NothingWaits(
-    _PyInterruptState *state);
+/* Something has been raised or withdrawn: perhaps nothing waits any more. */
+_PyInterruptCore_API(void) _PyInterruptCore_HasRaised(_PyInterruptState *state);
 
 /* Has something waited for so long that it is raised whatever masks? */
 _PyInterruptCore_API(int) _PyInterruptCore_IsOverdue(

@@ -839,7 +839,9 @@ pub unsafe extern "C" fn _PyInterruptCore_DropWaiting(state: *mut InterruptState
         let state = unsafe { &mut *state };
         let sent = state.sent.collect();
         if !state.thread.is_null() {
-            dropped.extend(state.thread_mut().take_waiting());
+            let thread = state.thread_mut();
+            dropped.extend(thread.take_waiting());
+            thread.patience = Patience::default();
         }
         dropped.extend(objects(sent));
     }
@@ -1020,7 +1022,7 @@ pub unsafe extern "C" fn _PyInterruptCore_GetLimits(values: *mut u32) {
 pub unsafe extern "C" fn _PyInterruptCore_SignalWaits(
     state: *mut InterruptState,
     signal: c_int,
-    now: u64,
+    may_force: c_int,
 ) -> c_int {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
@@ -1028,8 +1030,9 @@ pub unsafe extern "C" fn _PyInterruptCore_SignalWaits(
     let record = unsafe { record_of(state) };
     let limits = force::limits();
     let noticed = record.is_some_and(Record::is_noticed);
+    let now = platform::now();
     let patience = &mut state.thread_mut().patience;
-    let over = patience.is_over(signal, now, noticed, &limits);
+    let over = patience.is_over(signal, now, noticed, &limits) && may_force != 0;
     if over {
         patience.has_forced(now, &limits);
     } else if let Some(record) = record {
@@ -1050,15 +1053,22 @@ pub unsafe extern "C" fn _PyInterruptCore_SentWaits(state: *mut InterruptState) 
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_NothingWaits(state: *mut InterruptState) {
+pub unsafe extern "C" fn _PyInterruptCore_HasRaised(state: *mut InterruptState) {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
+    if state
+        .thread()
+        .is_some_and(|thread| !thread.raised.is_empty())
+    {
+        return;
+    }
+    let at_all = state.sent.is_empty() && state.thread().is_none_or(|t| t.sent.is_empty());
     if !state.thread.is_null() {
         state.thread_mut().patience.nothing_waits();
     }
     // SAFETY: as in AddKick.
     if let Some(record) = unsafe { record_of(state) } {
-        platform::keeping_errno(|| record.stop_alarm());
+        platform::keeping_errno(|| record.stop_alarm(at_all));
     }
 }
 

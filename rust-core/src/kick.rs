@@ -16,11 +16,11 @@
 //! | phase     | what it means                       | changed by                        |
 //! |-----------|-------------------------------------|-----------------------------------|
 //! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at |
-//! | `WAITING` | blocked; the signal comes again     | [`runs`](Kick::runs), the thread when it is back |
+//! | `WAITING` | blocked; the signal comes again     | [`runs`](Kick::runs), the thread when it is back; [`arrived`](Kick::arrived), the handler that finds it not blocked |
 //!
 //! Who may do what: `wake` is called by any thread. All else, and the timer, is the
 //! thread's own, its signal handlers included; their order towards the thread itself is
-//! that of the program, so `Relaxed` is enough there.
+//! that of the program, so `Relaxed` is enough where no sender has a part.
 //!
 //! Why no wake-up is lost. A sender leaves the interrupt, says so in the eval breaker, and
 //! then asks whether the thread is blocked. A thread that blocks says so first and then
@@ -29,9 +29,13 @@
 //! (`seq_cst`, in C: `tstate->state` and `tstate->eval_breaker`), and that is the case
 //! of store buffering, where one of them does. So either the sender calls `wake`
 //! or the thread calls `blocks`, or both do, and from then on the signal comes again until
-//! `runs`. A sender that asked just before the thread came back leaves `WAITING` behind in a
-//! thread that runs; it has set the eval breaker before, so the thread calls `runs` at its
-//! next check point.
+//! `runs`.
+//!
+//! Why none goes on. Without a GIL, a sender that asked just before the thread came back
+//! leaves `WAITING` behind in a thread that runs, perhaps with nothing to raise any more.
+//! So the handler asks each time whether the thread, which is its own, is blocked and has
+//! something to look at, and first takes the phase back: a sender that comes before
+//! that is seen by the question, one that comes after it sends a kick of its own.
 
 #[cfg(not(loom))]
 pub mod registry;
@@ -82,8 +86,13 @@ pub const WAITING: u32 = 1;
 /// The first pause between two kicks, in microseconds: longer than it takes from a check
 /// to the system call, shorter than anybody notices.
 pub const FIRST_PAUSE: u32 = 50;
-/// The longest one. A call that cannot be broken costs a hundred kicks a second.
-pub const LONGEST_PAUSE: u32 = 10_000;
+/// The longest one for as long as [`PATIENT`] kicks.
+pub const LONG_PAUSE: u32 = 10_000;
+/// The longest one after that: what cannot be broken in a second is hardly waiting for
+/// us, and some calls start from scratch each time.
+pub const LONGEST_PAUSE: u32 = 500_000;
+/// See [`LONG_PAUSE`]: about a second.
+pub const PATIENT: u32 = 100;
 
 /// Whether a thread has to be woken.
 #[derive(Debug, Default)]
@@ -93,13 +102,18 @@ pub struct Kick {
     phase: AtomicU32,
     /// The pause that was set last.
     pause: AtomicU32,
+    /// How often it came again.
+    count: AtomicU32,
 }
 
 impl Kick {
     /// A sender: the thread is blocked, and there is something that may be raised.
     pub fn wake(&self, target: &impl Target) {
         // If it waits already, the timer brings it to look, or the kick before this one.
-        if self.phase.swap(WAITING, Ordering::Relaxed) == IDLE {
+        // Release: what was sent is seen by the handler; paired with the swap in
+        // `arrived`. Acquire: comes after what took the phase back before, there or
+        // in `runs`.
+        if self.phase.swap(WAITING, Ordering::AcqRel) == IDLE {
             target.kick();
         }
     }
@@ -110,21 +124,36 @@ impl Kick {
             return;
         }
         self.phase.store(WAITING, Ordering::Relaxed);
-        self.pause.store(FIRST_PAUSE, Ordering::Relaxed);
-        target.come_again(FIRST_PAUSE);
+        target.come_again(self.next_pause(false));
+    }
+
+    fn next_pause(&self, again: bool) -> u32 {
+        let (pause, count) = if again {
+            let count = self.count.load(Ordering::Relaxed).saturating_add(1);
+            let longest = match count > PATIENT {
+                true => LONGEST_PAUSE,
+                false => LONG_PAUSE,
+            };
+            let pause = longest.min(2 * self.pause.load(Ordering::Relaxed));
+            (pause, count)
+        } else {
+            (FIRST_PAUSE, 0)
+        };
+        self.pause.store(pause, Ordering::Relaxed);
+        self.count.store(count, Ordering::Relaxed);
+        pause
     }
 
     /// The handler of the kick, in the thread. `again`: it came from the timer.
-    pub fn arrived(&self, again: bool, target: &impl Target) {
-        if self.phase.load(Ordering::Relaxed) != WAITING {
+    /// `is_blocked`: is the thread blocked, with something to look at?
+    pub fn arrived(&self, again: bool, is_blocked: impl FnOnce() -> bool, target: &impl Target) {
+        // Acquire and Release: both paired with the swap in `wake`.
+        self.phase.swap(IDLE, Ordering::AcqRel);
+        if !is_blocked() {
             return;
         }
-        let pause = match again {
-            true => LONGEST_PAUSE.min(2 * self.pause.load(Ordering::Relaxed)),
-            false => FIRST_PAUSE,
-        };
-        self.pause.store(pause, Ordering::Relaxed);
-        target.come_again(pause);
+        self.phase.store(WAITING, Ordering::Relaxed);
+        target.come_again(self.next_pause(again));
     }
 
     /// The thread is back.
@@ -133,7 +162,8 @@ impl Kick {
             return;
         }
         // In this order: a kick that comes in between starts nothing.
-        self.phase.store(IDLE, Ordering::Relaxed);
+        // Acquire and Release: both paired with the swap in `wake`.
+        self.phase.swap(IDLE, Ordering::AcqRel);
         target.stop();
     }
 
@@ -192,16 +222,17 @@ mod tests {
     fn pauses_grow_and_start_anew() {
         let (kick, thread) = (Kick::default(), Recorder::default());
         kick.wake(&thread);
-        kick.arrived(false, &thread);
-        for _ in 0..10 {
-            kick.arrived(true, &thread);
+        kick.arrived(false, || true, &thread);
+        for _ in 0..PATIENT + 10 {
+            kick.arrived(true, || true, &thread);
         }
         let pauses = thread.take();
         assert_eq!(pauses[1..4], [50, 100, 200]);
+        assert_eq!(pauses[50], LONG_PAUSE);
         assert_eq!(pauses.last(), Some(&LONGEST_PAUSE));
         kick.runs(&thread);
         kick.blocks(&thread);
-        kick.arrived(true, &thread);
+        kick.arrived(true, || true, &thread);
         assert_eq!(thread.take(), [0, 50, 100]);
     }
 
@@ -209,15 +240,41 @@ mod tests {
     fn nothing_comes_to_a_thread_that_runs() {
         let (kick, thread) = (Kick::default(), Recorder::default());
         for again in [false, true] {
-            kick.arrived(again, &thread);
+            kick.arrived(again, || false, &thread);
         }
-        kick.blocks(&thread);
-        kick.runs(&thread);
-        thread.take();
-        for again in [false, true] {
-            kick.arrived(again, &thread);
-        }
+        // A sender that was late.
+        kick.wake(&thread);
+        assert_eq!(thread.take(), [u32::MAX]);
+        kick.arrived(false, || false, &thread);
         assert!(thread.take().is_empty());
         assert!(!kick.is_waiting());
+    }
+
+    /// A C signal handler comes in between two steps of the thread that it runs in.
+    fn is_woken(detach_first: bool, before: usize) -> bool {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        let (mut detached, mut pending) = (false, false);
+        for step in 0..=2 {
+            if step == before {
+                pending = true;
+                if detached {
+                    kick.blocks(&thread);
+                }
+            }
+            match step {
+                2 => {}
+                _ if (step == 0) == detach_first => detached = true,
+                _ if pending => kick.blocks(&thread),
+                _ => {}
+            }
+        }
+        kick.is_waiting()
+    }
+
+    #[test]
+    fn a_signal_between_two_steps_wakes() {
+        assert!((0..=2).all(|before| is_woken(true, before)));
+        // Who looks first misses one that comes before it has said that it blocks.
+        assert!(!is_woken(false, 1));
     }
 }

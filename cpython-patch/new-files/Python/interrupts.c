@@ -24,12 +24,11 @@
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
 #include "pycore_signal.h"        // Py_NSIG
-#include "pycore_time.h"          // _PyTime_AsMilliseconds()
 #include "pycore_traceback.h"     // _Py_DumpTraceback()
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
-#ifdef HAVE_POLL
-#  include <poll.h>
+#ifdef HAVE_FCNTL_H
+#  include <fcntl.h>              // open()
 #endif
 #include <signal.h>               // SIGINT
 #ifdef HAVE_UNISTD_H
@@ -500,38 +499,19 @@ sent_is_forced(PyThreadState *tstate)
             && !is_finalizing(tstate));
 }
 
-/* Nothing is about to be forced any more if nothing waits. */
-static void
-check_whether_anything_waits(_PyInterruptState *state)
-{
-    if (_PyInterruptCore_Count(state) == 0
-        && _PyInterruptCore_CountSent(state) == 0)
-    {
-        _PyInterruptCore_NothingWaits(state);
-    }
-}
-
-/* What the handler of this signal has raised must wait.  Is it forced? */
-static int
-is_forced(PyThreadState *tstate, int signum)
-{
-    PyTime_t now;
-    (void)PyTime_MonotonicRaw(&now);
-    return _PyInterruptCore_SignalWaits(
-                interrupt_state(tstate), signum,
-                (uint64_t)_PyTime_AsMilliseconds(now, _PyTime_ROUND_FLOOR));
-}
-
 int
 _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     int wait = _PyInterrupts_MustWait(tstate, _PY_INTERRUPTS_PENDING_BIT,
                                       place);
-    int forced = wait && is_forced(tstate, signum);
-    int only_break = forced && is_finalizing(tstate);
-    if (forced && !only_break) {
-        wait = 0;
+    int forced = 0;
+    int only_break = 0;
+    if (wait) {
+        only_break = is_finalizing(tstate);
+        int may_force = !only_break || place == _PyInterruptCore_BLOCKED;
+        forced = _PyInterruptCore_SignalWaits(state, signum, may_force);
+        wait = !forced || only_break;
     }
     if (!wait && _PyInterruptCore_Count(state) == 0) {
         return -1;
@@ -549,7 +529,7 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
             _PyErr_SetRaisedException(tstate, exc);
             return -1;
     }
-    if (only_break && place == _PyInterruptCore_BLOCKED) {
+    if (forced && only_break) {
         /* It is raised afterwards; the call ends. */
         errno = EINTR;
         PyObject *message = PyUnicode_FromString("forced by a signal");
@@ -588,7 +568,7 @@ deliver_raised(PyThreadState *tstate, int place, int forced)
         /* One type at a time: the next check point raises the next one. */
         _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
-    check_whether_anything_waits(state);
+    _PyInterruptCore_HasRaised(state);
     /* What is being handled where the exception is finally raised is its
        context. */
     PyObject *handled = handled_exception(tstate);
@@ -663,7 +643,8 @@ is_detached(PyThreadState *tstate)
 #else
     int state = tstate->state;
 #endif
-    return state == _Py_THREAD_DETACHED;
+    /* Or suspended: the world is stopped while it is. */
+    return state != _Py_THREAD_ATTACHED;
 }
 
 /* Would an interrupt have to wait in this thread even if it is blocked?  Its frames
@@ -680,14 +661,15 @@ masks_blocked(PyThreadState *tstate)
     return masked;
 }
 
-/* For the core: a signal that another thread took has to wake the main thread.
-   Called in a signal handler, in the thread that has this record. */
+/* For the core: is this thread, which has this record, blocked, with something to
+   look at?  Called in a signal handler. */
 static int
 is_blocked(const void *kick)
 {
-    PyThreadState *tstate = _PyRuntime.main_tstate;
+    PyThreadState *tstate = PyGILState_GetThisThreadState();
     return (tstate != NULL && is_detached(tstate)
-            && (const void *)interrupt_state(tstate)->kick == kick);
+            && (const void *)interrupt_state(tstate)->kick == kick
+            && _PyInterrupts_Detached(tstate));
 }
 
 /* Is this `python`, and not an application that has the interpreter in it?  Its
@@ -700,23 +682,38 @@ _PyInterrupts_IsProgram(void)
     is_program = 1;
 }
 
-#ifdef HAVE_POLL
+#ifdef O_NONBLOCK
 static void
-put(const char *text)
+put(int fd, const char *text)
 {
-    (void)_Py_write_noraise(STDERR_FILENO, text, strlen(text));
+    (void)_Py_write_noraise(fd, text, strlen(text));
 }
 
 static void
-put_signal(int signum)
+put_signal(int fd, int signum)
 {
     if (signum == SIGINT) {
-        put("Ctrl-C");
+        put(fd, "Ctrl-C");
     }
     else {
-        put("signal ");
-        _Py_DumpDecimal(STDERR_FILENO, (size_t)signum);
+        put(fd, "signal ");
+        _Py_DumpDecimal(fd, (size_t)signum);
     }
+}
+
+/* Open stderr once more: what is written there must not block, neither because a
+   terminal has been stopped nor because nobody reads, and others use stderr as it
+   is.  Return -1 if that is not possible. */
+static int
+open_stderr(void)
+{
+    int flags = O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    int fd = open("/proc/self/fd/2", flags);
+    if (fd < 0 && isatty(STDERR_FILENO)) {
+        /* A terminal of another user. */
+        fd = open("/dev/tty", flags);
+    }
+    return fd;
 }
 
 /* The outermost frame that masks, or NULL if a scope does. */
@@ -743,42 +740,42 @@ write_notice(PyThreadState *tstate, int signum)
     if (!is_program || goes == 0 || (goes == 1 && !isatty(STDERR_FILENO))) {
         return 0;
     }
-    /* A terminal that has been stopped must not stop us. */
-    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
-    if (poll(&out, 1, 0) != 1 || !(out.revents & POLLOUT)) {
+    int fd = open_stderr();
+    if (fd < 0) {
         return 0;
     }
-    put("\n");
-    put_signal(signum);
-    put(" waits for code that must not be interrupted");
+    put(fd, "\n");
+    put_signal(fd, signum);
+    put(fd, " waits for code that must not be interrupted");
     _PyInterpreterFrame *frame = outermost_masked(tstate);
     if (frame != NULL) {
         PyCodeObject *code = _PyFrame_GetCode(frame);
         int line = PyUnstable_InterpreterFrame_GetLine(frame);
-        put(":\n  File \"");
-        _Py_DumpASCII(STDERR_FILENO, code->co_filename);
-        put("\", line ");
-        _Py_DumpDecimal(STDERR_FILENO, (size_t)Py_MAX(line, 0));
-        put(" in ");
-        _Py_DumpASCII(STDERR_FILENO, code->co_name);
+        put(fd, ":\n  File \"");
+        _Py_DumpASCII(fd, code->co_filename);
+        put(fd, "\", line ");
+        _Py_DumpDecimal(fd, (size_t)Py_MAX(line, 0));
+        put(fd, " in ");
+        _Py_DumpASCII(fd, code->co_name);
     }
-    put("\n");
-    _Py_DumpTraceback(STDERR_FILENO, tstate);
+    put(fd, "\n");
+    _Py_DumpTraceback(fd, tstate);
     uint32_t limits[_PyInterruptCore_NLIMITS];
     _PyInterruptCore_GetLimits(limits);
     if (limits[5]) {
         if (signum == SIGINT) {
-            put("Press Ctrl-C");
+            put(fd, "Press Ctrl-C");
         }
         else {
-            put("Send ");
-            put_signal(signum);
+            put(fd, "Send ");
+            put_signal(fd, signum);
         }
-        put(" again to interrupt it all the same.\n");
+        put(fd, " again to interrupt it all the same.\n");
     }
     else {
-        put("It is interrupted when that has ended.\n");
+        put(fd, "It is interrupted when that has ended.\n");
     }
+    close(fd);
     return 1;
 }
 #else
@@ -875,7 +872,10 @@ _PyInterrupts_SignalReceived(PyThreadState *main_tstate)
     if (!_Py_IsMainThread()) {
         _PyInterruptCore_AskBlocked(state);
     }
-    else if (is_detached(main_tstate)) {
+    else if (is_detached(main_tstate)
+             /* It does not run another interpreter. */
+             && PyGILState_GetThisThreadState() == main_tstate)
+    {
         _PyInterruptCore_Blocks(state);
     }
 }
@@ -1182,6 +1182,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     _PyInterruptCore_Collect(state, drop_exception);
     if (_PyInterruptCore_CountSent(state) == 0) {
+        _PyInterruptCore_HasRaised(state);
         return 0;
     }
     if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)
@@ -1200,7 +1201,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     if (_PyInterruptCore_CountSent(state) != 0) {
         _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
-    check_whether_anything_waits(state);
+    _PyInterruptCore_HasRaised(state);
     PyObject *handled = handled_exception(tstate);
     if (handled != NULL) {
         add_context(exc, handled);

@@ -5,6 +5,7 @@
 //! before. System calls are made as such where the C library could allocate or take a
 //! lock, since most of this runs in signal handlers.
 
+use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::{self, MaybeUninit};
 use std::ptr;
@@ -30,8 +31,8 @@ struct Earlier {
 }
 static ALL_EARLIER: AtomicPtr<Earlier> = AtomicPtr::new(ptr::null_mut());
 
-/// Asked in a handler, by a kick that does not know: is the thread of this record, which
-/// is the running one, blocked?
+/// Asked in a handler: is the thread of this record, which is the running one, blocked,
+/// with something to look at?
 pub type IsBlocked = unsafe extern "C" fn(record: *const c_void) -> c_int;
 static IS_BLOCKED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -111,40 +112,57 @@ pub fn install(is_blocked: IsBlocked, on_alarm: OnAlarm) -> Result<(), NotPossib
     if signal == 0 {
         return Err(NotPossible);
     }
-    let ours = on_signal as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
     let now = current_action(signal).ok_or(NotPossible)?;
-    if now.sa_sigaction == ours as usize && now.sa_flags & libc::SA_RESTART == 0 {
+    if now.sa_sigaction == handler() && now.sa_flags & libc::SA_RESTART == 0 {
         return Ok(());
     }
     IS_BLOCKED.store(is_blocked as *mut c_void, Ordering::Relaxed);
     ON_ALARM.store(on_alarm as *mut c_void, Ordering::Relaxed);
-    if now.sa_sigaction != ours as usize {
+    if now.sa_sigaction != handler() {
         let earlier = remember(now).ok_or(NotPossible)?;
         // Release: paired with the load in `pass_on`; its action is complete.
         EARLIER.store(earlier, Ordering::Release);
     }
+    if put_on_top(signal) {
+        Ok(())
+    } else {
+        Err(NotPossible)
+    }
+}
+
+/// The address of our handler.
+fn handler() -> usize {
+    on_signal as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) as usize
+}
+
+/// Install our handler. Async-signal-safe. Whether that was possible.
+fn put_on_top(signal: c_int) -> bool {
     // SAFETY: all zero is a valid one.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    action.sa_sigaction = ours as usize;
+    action.sa_sigaction = handler();
     // Not SA_RESTART: that calls fail is all it is for.
     action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
     // Nothing else comes in while a timer is set.
     // SAFETY: fills the set it is given.
     unsafe { libc::sigfillset(&raw mut action.sa_mask) };
     // SAFETY: a complete action, whose handler is async-signal-safe.
-    match unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } {
-        0 => Ok(()),
-        _ => Err(NotPossible),
-    }
+    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) == 0 }
 }
 
+/// Signals that do nothing by default.
+const HARMLESS: [c_int; 4] = [libc::SIGURG, libc::SIGCHLD, libc::SIGCONT, libc::SIGWINCH];
+
 /// The interpreter ends: the signal goes to whoever had it before, if it still comes to
-/// us. Under the lock.
+/// us; not if the process would die of a kick that is on its way. Under the lock.
 pub fn uninstall() {
     let earlier = EARLIER.load(Ordering::Relaxed);
-    let ours = on_signal as extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    // SAFETY: null, or made by `remember`, and never freed.
+    let action = unsafe { earlier.as_ref() }.map(|earlier| earlier.action.sa_sigaction);
+    if action == Some(libc::SIG_DFL) && !HARMLESS.contains(&signal()) {
+        return;
+    }
     let now = current_action(signal());
-    if !earlier.is_null() && now.is_some_and(|now| now.sa_sigaction == ours as usize) {
+    if !earlier.is_null() && now.is_some_and(|now| now.sa_sigaction == handler()) {
         // SAFETY: made by `remember`, and never freed.
         let action = unsafe { &raw const (*earlier).action };
         // SAFETY: what was installed before.
@@ -155,20 +173,29 @@ pub fn uninstall() {
 extern "C" fn on_signal(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     keeping_errno(|| {
         // SAFETY: the kernel gives a handler with SA_SIGINFO one.
-        let this = unsafe { &*info };
-        let named = match this.si_code {
-            // SAFETY: signals with these codes carry one.
-            libc::SI_TIMER | libc::SI_QUEUE => unsafe { this.si_value() }.sival_ptr.addr(),
-            _ => 0,
-        };
-        if let Some(record) = registry::named(named) {
-            record.arrived(this.si_code == libc::SI_TIMER, is_blocked);
-        } else if let Some(record) = registry::named(named.wrapping_sub(registry::ALARM)) {
-            rings(record);
-        } else {
+        if !act_on(unsafe { &*info }) {
             pass_on(signal, info, context);
         }
     });
+}
+
+/// Do what a kick or an alarm is for. Whether it was one.
+fn act_on(info: &libc::siginfo_t) -> bool {
+    let named = match info.si_code {
+        // SAFETY: signals with these codes carry one.
+        libc::SI_TIMER | libc::SI_QUEUE => unsafe { info.si_value() }.sival_ptr.addr(),
+        _ => 0,
+    };
+    if let Some(record) = registry::named(named) {
+        record.arrived(info.si_code == libc::SI_TIMER, is_blocked);
+    } else if let Some(record) = registry::named(named.wrapping_sub(registry::ALARM)) {
+        rings(record);
+        // A kick that came while this was pending was dropped.
+        record.arrived(true, is_blocked);
+    } else {
+        return false;
+    }
+    true
 }
 
 fn rings(record: &registry::Record) {
@@ -197,8 +224,50 @@ fn is_blocked(record: *const c_void) -> bool {
     unsafe { ask(record) != 0 }
 }
 
+thread_local! {
+    /// Not lazily made, nor dropped: a handler may use it.
+    static PASSES_ON: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Not a kick: it is for whoever handled the signal before us.
 fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // Somebody who took the signal from us, and has been put behind us again, may
+    // pass it on to us.
+    if !PASSES_ON.replace(true) {
+        call_earlier(signal, info, context);
+        take_back(signal);
+        PASSES_ON.set(false);
+    }
+}
+
+/// faulthandler passes a signal on by putting us in its place, raising the signal once
+/// more and putting itself back. All signals are blocked here, so it would come to
+/// faulthandler when this handler returns, and so on for ever.
+fn take_back(signal: c_int) {
+    let ours = current_action(signal).is_some_and(|now| now.sa_sigaction == handler());
+    if ours {
+        return;
+    }
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: makes an empty set of it.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: initialised above.
+    unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
+    let mut info = MaybeUninit::<libc::siginfo_t>::uninit();
+    let at_once = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the set is complete, and there is room for the other.
+    let taken = unsafe { libc::sigtimedwait(set.as_ptr(), info.as_mut_ptr(), &raw const at_once) };
+    if taken == signal {
+        // SAFETY: filled, since a signal was taken.
+        act_on(unsafe { info.assume_init_ref() });
+    }
+    put_on_top(signal);
+}
+
+fn call_earlier(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // Acquire: paired with the store in `install`.
     let earlier = EARLIER.load(Ordering::Acquire);
     if earlier.is_null() {
@@ -209,8 +278,7 @@ fn pass_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     match action.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
-            let harmless = [libc::SIGURG, libc::SIGCHLD, libc::SIGCONT, libc::SIGWINCH];
-            if !harmless.contains(&signal) {
+            if !HARMLESS.contains(&signal) {
                 // SAFETY: async-signal-safe.
                 unsafe { libc::signal(signal, libc::SIG_DFL) };
                 // Comes when this handler returns.
@@ -266,6 +334,17 @@ fn this_thread() -> i32 {
 fn this_process() -> libc::pid_t {
     // SAFETY: always succeeds.
     unsafe { libc::getpid() }
+}
+
+/// Milliseconds of the clock of our timers. Async-signal-safe.
+pub fn now() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the room is there; this clock exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
 }
 
 const NO_TIMER: i32 = -1;

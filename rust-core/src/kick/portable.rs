@@ -35,6 +35,11 @@ pub fn install(_: IsBlocked, _: OnAlarm) -> Result<(), NotPossible> {
     Err(NotPossible)
 }
 
+/// There is nothing to be late for.
+pub fn now() -> u64 {
+    0
+}
+
 /// Nothing was installed.
 pub fn uninstall() {}
 

@@ -9,11 +9,11 @@
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use super::platform::Thread;
+use super::platform::{Thread, now};
 use super::{Kick, Target};
-use crate::force::{self, Limits, Notice};
+use crate::force::{Limits, Notice};
 
 /// How a thread is woken. C sees the first word of it.
 #[derive(Debug)]
@@ -26,28 +26,50 @@ pub struct Record {
     next: AtomicPtr<Record>,
 }
 
-/// What happens when something has waited for long. Relaxed: only the thread itself uses
-/// it, its signal handlers included.
+/// What happens when something has waited for long: points in time, in milliseconds; 0
+/// for never. Relaxed: only the thread itself uses it, its signal handlers included.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Alarm {
-    /// `OFF`, or what comes next.
-    stage: AtomicU32,
+    notice_at: AtomicU64,
+    limit_at: AtomicU64,
     /// What the notice is about.
     signal: AtomicI32,
     noticed: AtomicBool,
     overdue: AtomicBool,
 }
 
-const OFF: u32 = 0;
-const NOTICE: u32 = 1;
-const LIMIT: u32 = 2;
-
 impl Alarm {
-    fn reset(&self) {
-        self.stage.store(OFF, Ordering::Relaxed);
+    fn stop_notice(&self) {
+        self.notice_at.store(0, Ordering::Relaxed);
         self.noticed.store(false, Ordering::Relaxed);
+    }
+
+    fn stop_limit(&self) {
+        self.limit_at.store(0, Ordering::Relaxed);
         self.overdue.store(false, Ordering::Relaxed);
+    }
+
+    fn reset(&self) {
+        self.stop_notice();
+        self.stop_limit();
+    }
+
+    /// When it rings next.
+    fn next(&self) -> Option<u64> {
+        let times = [&self.notice_at, &self.limit_at];
+        let times = times.map(|time| time.load(Ordering::Relaxed));
+        times.into_iter().filter(|&time| time != 0).min()
+    }
+
+    /// Take back a point in time that has come.
+    fn has_come(time: &AtomicU64, now: u64) -> bool {
+        let at = time.load(Ordering::Relaxed);
+        let come = at != 0 && at <= now;
+        if come {
+            time.store(0, Ordering::Relaxed);
+        }
+        come
     }
 }
 
@@ -179,44 +201,50 @@ impl Record {
         self.kick.is_waiting()
     }
 
-    /// See [`Kick::arrived`]. Async-signal-safe. `is_blocked` is asked if the kick was
-    /// sent by somebody who could not know.
+    /// See [`Kick::arrived`]. Async-signal-safe.
     pub fn arrived(&self, again: bool, is_blocked: impl FnOnce(*const c_void) -> bool) {
         KICKS.fetch_add(1, Ordering::Relaxed);
         if !self.thread.runs_here() {
             // A late one, for a thread that had this record before.
             return;
         }
-        if !again && !self.is_waiting() && is_blocked(ptr::from_ref(self).cast()) {
-            self.blocks();
-        } else {
-            self.kick.arrived(again, self);
-        }
+        let asked = || is_blocked(ptr::from_ref(self).cast());
+        self.kick.arrived(again, asked, self);
     }
 
     /// The thread itself: something has begun to wait; if a signal has raised it, the user
     /// is to be told after a while.
     pub fn start_alarm(&self, signal: Option<i32>, limits: &Limits) {
-        if self.alarm.stage.load(Ordering::Relaxed) != OFF {
-            return;
+        let (alarm, now) = (&self.alarm, now());
+        let before = alarm.next();
+        if let Some(signal) = signal {
+            let idle = alarm.notice_at.load(Ordering::Relaxed) == 0 && !self.is_noticed();
+            if limits.notice != Notice::Never && idle {
+                alarm.signal.store(signal, Ordering::Relaxed);
+                let at = now + u64::from(limits.notice_after.max(1));
+                alarm.notice_at.store(at, Ordering::Relaxed);
+            }
         }
-        let notice = signal.is_some() && limits.notice != Notice::Never;
-        let (stage, pause) = match (notice, limits.limit) {
-            (true, 0) => (NOTICE, limits.notice_after),
-            (true, limit) if limit > limits.notice_after => (NOTICE, limits.notice_after),
-            (false, 0) => return,
-            (_, limit) => (LIMIT, limit),
-        };
-        let signal = signal.unwrap_or(0);
-        self.alarm.signal.store(signal, Ordering::Relaxed);
-        self.alarm.stage.store(stage, Ordering::Relaxed);
-        self.ring_after(pause);
+        let idle = alarm.limit_at.load(Ordering::Relaxed) == 0 && !self.is_overdue();
+        if limits.limit > 0 && idle {
+            let at = now + u64::from(limits.limit);
+            alarm.limit_at.store(at, Ordering::Relaxed);
+        }
+        if alarm.next() != before {
+            self.ring_at(now);
+        }
     }
 
-    fn ring_after(&self, milliseconds: u32) {
-        let name = ptr::from_ref(self).addr() + ALARM;
-        let microseconds = u64::from(milliseconds).max(1) * 1_000;
-        self.thread.start_alarm(name, microseconds);
+    /// Set the timer to what comes next, or stop it.
+    fn ring_at(&self, now: u64) {
+        match self.alarm.next() {
+            Some(at) => {
+                let name = ptr::from_ref(self).addr() + ALARM;
+                let microseconds = at.saturating_sub(now).max(1) * 1_000;
+                self.thread.start_alarm(name, microseconds);
+            }
+            None => self.thread.stop_alarm(),
+        }
     }
 
     /// The handler of the alarm, in the thread. Async-signal-safe.
@@ -224,21 +252,19 @@ impl Record {
         if !self.thread.runs_here() {
             return Rings::Late;
         }
-        match self.alarm.stage.load(Ordering::Relaxed) {
-            NOTICE => {
-                let limits = force::limits();
-                if limits.limit > 0 {
-                    self.alarm.stage.store(LIMIT, Ordering::Relaxed);
-                    let rest = limits.limit.saturating_sub(limits.notice_after);
-                    self.ring_after(rest);
-                }
-                Rings::Notice(self.alarm.signal.load(Ordering::Relaxed))
-            }
-            LIMIT => {
-                self.alarm.overdue.store(true, Ordering::Relaxed);
-                Rings::Overdue
-            }
-            _ => Rings::Late,
+        let (alarm, now) = (&self.alarm, now());
+        let overdue = Alarm::has_come(&alarm.limit_at, now);
+        let notice = Alarm::has_come(&alarm.notice_at, now);
+        if alarm.next().is_some() {
+            self.ring_at(now);
+        }
+        if overdue {
+            alarm.overdue.store(true, Ordering::Relaxed);
+            Rings::Overdue
+        } else if notice {
+            Rings::Notice(alarm.signal.load(Ordering::Relaxed))
+        } else {
+            Rings::Late
         }
     }
 
@@ -257,12 +283,17 @@ impl Record {
         self.alarm.overdue.load(Ordering::Relaxed)
     }
 
-    /// The thread itself: nothing waits any more.
-    pub fn stop_alarm(&self) {
-        if self.alarm.stage.load(Ordering::Relaxed) != OFF {
-            // In this order: one that rings in between does nothing.
-            self.alarm.reset();
-            self.thread.stop_alarm();
+    /// The thread itself: nothing of what signals have raised waits any more; `at_all`:
+    /// nor does anything else.
+    pub fn stop_alarm(&self, at_all: bool) {
+        let before = self.alarm.next();
+        // In this order: one that rings in between does nothing.
+        self.alarm.stop_notice();
+        if at_all {
+            self.alarm.stop_limit();
+        }
+        if self.alarm.next() != before {
+            self.ring_at(now());
         }
     }
 

@@ -770,13 +770,13 @@ class ThreadInterruptTests(BlockingTestCase):
                 pass
         self.check_forced(compute)
 
-    @needs_masks
     def test_force_the_current_thread(self):
         with nointerrupts:
             with self.assertRaises(Interrupt):
                 threading.current_thread().interrupt(Interrupt, force=True)
             self.assertFalse(interrupts_pending())
 
+    @needs_masks
     def test_force_in_a_finalizer(self):
         # Nothing could catch it there, so it comes afterwards.
         finalized = []
@@ -956,6 +956,50 @@ class KickSignalTests(unittest.TestCase):
             thread.interrupt(Interrupt)
             wait_for(lambda: len(caught) == 10)
             assert len(seen) == 9
+        ''')
+
+    @unittest.skipUnless(_interrupts.kick_signal(), 'nobody can be woken')
+    def test_others_that_pass_it_back(self):
+        # faulthandler calls who had the signal before, which we are again.
+        script_helper.assert_python_ok('-c', '''if True:
+            import faulthandler, os, signal, tempfile, threading, time
+            class Interrupt(Exception): pass
+            caught = []
+            def run():
+                while True:
+                    try:
+                        time.sleep(3600)
+                    except Interrupt:
+                        caught.append(True)
+            thread = threading.Thread(target=run, daemon=True)
+            thread.start()
+            def wake(count):
+                thread.interrupt(Interrupt)
+                deadline = time.monotonic() + 60
+                while len(caught) < count:
+                    assert time.monotonic() < deadline
+                    time.sleep(0.001)
+            wake(1)
+            with tempfile.TemporaryFile() as file:
+                faulthandler.register(signal.SIGURG, file, chain=True)
+                for i in range(2, 5):
+                    wake(i)
+                    os.kill(os.getpid(), signal.SIGURG)
+                assert file.tell() or os.fstat(file.fileno()).st_size
+        ''')
+
+    @unittest.skipUnless(_interrupts.kick_signal(), 'nobody can be woken')
+    def test_late_ones_at_exit(self):
+        # The signal would end the process.
+        script_helper.assert_python_ok('-X', f'interrupt_signal={int(signal.SIGUSR1)}',
+            '-X', 'interrupt_limits=notice_after=0.1', '-c', '''if True:
+            import signal, threading, time
+            class Last:
+                def __del__(self, sleep=time.sleep):
+                    sleep(0.3)
+            last = Last()
+            threading.nointerrupts.__enter__()
+            signal.raise_signal(signal.SIGINT)
         ''')
 
     @support.requires_fork()

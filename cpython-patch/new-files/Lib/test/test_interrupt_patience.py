@@ -158,14 +158,12 @@ class NoticeTests(TerminalTestCase):
     def test_not_in_open_code(self):
         terminal = self.run_in_terminal('''
             import time
-            print('ready', flush=True)
-            while True:
-                try:
-                    time.sleep(60)
-                except KeyboardInterrupt:
-                    # Longer than the notice takes.
-                    time.sleep(1)
-                    break
+            try:
+                print('ready', flush=True)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                # Longer than the notice takes.
+                time.sleep(1)
             ''')
         terminal.press()
         self.assertEqual(terminal.wait(), 0)
@@ -187,6 +185,58 @@ class NoticeTests(TerminalTestCase):
         terminal.expect(AGAIN)
         terminal.press()
         self.assertEqual(terminal.wait(), -signal.SIGINT)
+
+    def test_although_something_was_sent(self):
+        terminal = self.run_in_terminal('''
+            import threading, time
+            class Interrupt(Exception):
+                pass
+            with threading.nointerrupts:
+                threading.current_thread().interrupt(Interrupt)
+                print('ready', flush=True)
+                for i in range(2):
+                    try:
+                        time.sleep(30)
+                    except KeyboardInterrupt:
+                        print('forced', flush=True)
+            ''', limits=FAST + ',limit=60')
+        for i in 1, 2:
+            terminal.press()
+            deadline = time.monotonic() + support.SHORT_TIMEOUT
+            while terminal.output.count(AGAIN) < i:
+                self.assertLess(time.monotonic(), deadline, terminal.output)
+                terminal.read(0.05)
+            time.sleep(0.1)
+            terminal.press()
+            while terminal.output.count(b'forced') < i:
+                self.assertLess(time.monotonic(), deadline, terminal.output)
+                terminal.read(0.05)
+            time.sleep(0.4)
+        terminal.wait()
+        self.assertIn(b'Interrupt', terminal.output)
+
+    def test_nobody_reads(self):
+        # Writing the notice blocks nobody.
+        read, write = os.pipe()
+        self.addCleanup(os.close, read)
+        os.set_blocking(write, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(write, b'x' * 4096)
+        os.set_blocking(write, True)
+        process = subprocess.Popen(
+            [sys.executable, '-X', f'interrupt_limits={FAST},notice=always',
+             self.program(self.FINALLY.replace('60', '1'))],
+            stdout=subprocess.PIPE, stderr=write)
+        os.close(write)
+        with process:
+            self.assertEqual(process.stdout.readline(), b'ready\n')
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.6)
+            # The traceback at the end has to wait, the program has not.
+            os.read(read, 65536)
+            os.read(read, 65536)
+        self.assertEqual(process.returncode, -signal.SIGINT)
 
     def run_in_pipe(self, limits):
         process = subprocess.Popen(
@@ -527,16 +577,15 @@ class ForceTests(TerminalTestCase):
 class LimitTests(unittest.TestCase):
 
     def setUp(self):
-        limits = signal.get_interrupt_limits()
-        self.addCleanup(signal.set_interrupt_limits, **{
-            **limits, 'limit': limits['limit'] or 0})
+        self.addCleanup(signal.set_interrupt_limits,
+                        **signal.get_interrupt_limits())
 
     def test_defaults(self):
         result = script_helper.assert_python_ok(
             '-c', 'import signal; print(signal.get_interrupt_limits())')
         self.assertEqual(eval(result.out), {
             'notice': 'terminal', 'notice_after': 1.0, 'presses': 3,
-            'press_gap': 0.1, 'dead_time': 1.0, 'force': True, 'limit': None})
+            'press_gap': 0.1, 'dead_time': 1.0, 'force': True, 'limit': 0.0})
 
     def test_set(self):
         old = signal.get_interrupt_limits()
@@ -550,15 +599,20 @@ class LimitTests(unittest.TestCase):
                                     limit=0)
         self.assertEqual(signal.get_interrupt_limits(), {
             'notice': 'always', 'notice_after': 0.25, 'presses': 5,
-            'press_gap': 0.0, 'dead_time': 7.0, 'force': False, 'limit': None})
+            'press_gap': 0.0, 'dead_time': 7.0, 'force': False, 'limit': 0.0})
+        signal.set_interrupt_limits(**old)
+        self.assertEqual(signal.get_interrupt_limits(), old)
 
     def test_bad_values(self):
         old = signal.get_interrupt_limits()
-        for bad in (dict(presses=-1), dict(presses=1.5), dict(limit=-1),
-                    dict(notice='sometimes'), dict(notice_after='x'),
-                    dict(dead_time=float('nan')), dict(press_gap=1e9),
-                    dict(presses=5, limit='x')):
+        for bad in (dict(presses=-1), dict(limit=-1),
+                    dict(notice='sometimes'), dict(notice='never,presses=5'),
+                    dict(notice_after='x'), dict(dead_time=float('nan')),
+                    dict(press_gap=1e9), dict(presses=5, limit='x')):
             with self.subTest(bad), self.assertRaises(ValueError):
+                signal.set_interrupt_limits(**bad)
+        for bad in dict(presses=1.5), dict(presses='5'), dict(limit=[]):
+            with self.subTest(bad), self.assertRaises(TypeError):
                 signal.set_interrupt_limits(**bad)
         with self.assertRaises(TypeError):
             signal.set_interrupt_limits(no_such_limit=1)
@@ -576,7 +630,7 @@ class LimitTests(unittest.TestCase):
         option = ['-X', 'interrupt_limits=presses=4,limit=2']
         self.assertEqual(limits(*option), ['4', '2.0'])
         variable = dict(PYTHONINTERRUPTLIMITS='presses=7')
-        self.assertEqual(limits(**variable), ['7', 'None'])
+        self.assertEqual(limits(**variable), ['7', '0.0'])
         self.assertEqual(limits(*option, **variable), ['4', '2.0'])
         for bad in '', '=presses', '=presses=x', '=nothing=1', '=limit=-1':
             with self.subTest(bad):
@@ -625,6 +679,49 @@ class LimitTests(unittest.TestCase):
                     threading.current_thread().interrupt(Interrupt)
                     work()
                 self.assertGreaterEqual(time.monotonic() - start, 0.09)
+
+    @unittest.skipUnless(_interrupts.kick_signal(), 'there are no timers')
+    def test_limit_of_one_that_is_withdrawn(self):
+        # It is not that of the next one.
+        set_async_exc = import_helper.import_module(
+            'ctypes').pythonapi.PyThreadState_SetAsyncExc
+        import ctypes
+        ident = ctypes.c_ulong(threading.get_ident())
+        signal.set_interrupt_limits(limit=0.1)
+        with self.assertRaises(ZeroDivisionError):
+            with nointerrupts:
+                set_async_exc(ident, ctypes.py_object(KeyError))
+                sum(range(10))
+                set_async_exc(ident, None)
+                time.sleep(0.2)
+                _interrupts.send(threading.get_ident(), ZeroDivisionError)
+                time.sleep(0.05)
+                went_on = True
+        self.assertTrue(went_on)
+
+    @support.requires_fork()
+    def test_presses_are_not_the_childs(self):
+        script_helper.assert_python_ok(
+            '-X', 'interrupt_limits=press_gap=0', '-c', '''if True:
+            import os, signal, threading
+            def interrupt():
+                os.kill(os.getpid(), signal.SIGINT)
+                sum(range(10))
+            try:
+                with threading.nointerrupts:
+                    interrupt()
+                    interrupt()
+                    pid = os.fork()
+                    if pid == 0:
+                        try:
+                            interrupt()
+                        except KeyboardInterrupt:
+                            os._exit(1)
+                        os._exit(0)
+            except KeyboardInterrupt:
+                pass
+            assert os.waitpid(pid, 0)[1] == 0
+            ''')
 
     def test_no_limit_in_open_code(self):
         # What is not held back is not counted.
