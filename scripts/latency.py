@@ -11,6 +11,7 @@ import os
 import queue
 import random
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -292,10 +293,148 @@ def sleep_under_fire():
               f"{type(way).__name__}: {took:.3f} s, {cpu / took:.1%} CPU")
 
 
+# What Ctrl-C has to stop, endless or so long that it is for this purpose.
+STOPS = {
+    "while True: pass": """
+def work():
+    while True:
+        pass
+""",
+    "comprehension": """
+def work():
+    [i for i in range(10 ** 9)]
+""",
+    "C iterators": """
+import itertools
+def work():
+    numbers = itertools.count()
+    for i in zip(numbers, map(abs, itertools.chain(numbers))):
+        pass
+""",
+    "calls of C functions": """
+def work():
+    a = list(range(1000))
+    while True:
+        sum(a); sum(a); sum(a); sum(a); sum(a)
+""",
+    "regex": """
+import re
+def work():
+    re.match("(a+)+b", "a" * 60)
+""",
+    "int power": """
+def work():
+    3 ** (10 ** 8)
+""",
+    "sort with key": """
+import itertools
+def work():
+    list_ = list(range(3_000_000))
+    list_.sort(key=lambda i: -i)
+    list_.sort(key=str)
+""",
+    "recursion": """
+def work(n=36):
+    return n if n < 2 else work(n - 1) + work(n - 2)
+""",
+    "generator chain": """
+def work():
+    chain = iter(int, 1)
+    for i in range(20):
+        chain = (x for x in chain)
+    for x in chain:
+        pass
+""",
+    "sleep": """
+import time
+def work():
+    time.sleep(3600)
+""",
+    "lock": """
+import threading
+lock = threading.Lock()
+lock.acquire()
+def work():
+    lock.acquire()
+""",
+    "with lock": """
+import threading
+lock = threading.Lock()
+lock.acquire()
+def work():
+    with lock:
+        pass
+""",
+}
+
+STOPPED = """
+import sys, time
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        print("started", flush=True)
+        work()
+    except KeyboardInterrupt:
+        now = time.monotonic_ns()
+    print(now, flush=True)
+"""
+
+
+class Stopped:
+    """A child that works until it is interrupted, again and again."""
+
+    def __init__(self, python, code):
+        self.child = subprocess.Popen(
+            [python, "-c", code + STOPPED], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True)
+        self.expect("ready")
+        self.seconds = []
+
+    def expect(self, text):
+        line = self.child.stdout.readline().strip()
+        if line != text:
+            raise Lost(f"{line!r} instead of {text!r}")
+
+    def round(self):
+        self.child.stdin.write("\n")
+        self.child.stdin.flush()
+        self.expect("started")
+        time.sleep(random.uniform(0.01, 0.04))
+        sent = time.monotonic_ns()
+        self.child.send_signal(signal.SIGINT)
+        stopped = int(self.child.stdout.readline())
+        self.seconds.append((stopped - sent) / 1e9)
+
+    def close(self):
+        self.child.kill()
+        self.child.communicate()
+
+
+def stops(ours, stock, rounds):
+    """How long Ctrl-C takes to stop what computes, ours against stock."""
+    print(f"{'from SIGINT to KeyboardInterrupt':26}{'ours: median':>14}{'max':>10}"
+          f"{'stock: median':>16}{'max':>10}  (us, of {rounds})")
+    for name, code in STOPS.items():
+        children = [Stopped(python, code) for python in (ours, stock)]
+        try:
+            # In turns, so that what slows the machine slows both.
+            for _ in range(rounds):
+                for child in children:
+                    child.round()
+        finally:
+            for child in children:
+                child.close()
+        first, second = (sorted(child.seconds) for child in children)
+        print(f"{name:26}{first[rounds // 2] * 1e6:14.0f}{first[-1] * 1e6:10.0f}"
+              f"{second[rounds // 2] * 1e6:16.0f}{second[-1] * 1e6:10.0f}",
+              flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--only", action="append", choices=sorted(WAITS))
+    parser.add_argument("--stops", metavar="STOCK")
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be positive")
@@ -305,6 +444,9 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     threading.excepthook = threading.__excepthook__
     try:
+        if options.stops:
+            stops(sys.executable, options.stops, min(options.rounds, 100))
+            return
         table(options.only or WAITS, options.rounds)
         if not options.only:
             print()
