@@ -156,7 +156,7 @@ def hand_overs(count):
     """A lock goes back and forth; whoever waits for it is interrupted now and then."""
     lock = threading.Lock()
     lock.acquire()
-    start, done = queue.SimpleQueue(), queue.SimpleQueue()
+    start, ready, done = (queue.SimpleQueue() for _ in range(3))
     outcomes = {True: 0, False: 0}
 
     def run():
@@ -164,6 +164,7 @@ def hand_overs(count):
             got = False
             try:
                 with nointerrupts(interruptible_waits=True):
+                    ready.put(None)
                     got = lock.acquire()
                 while True:
                     time.sleep(1)
@@ -173,6 +174,7 @@ def hand_overs(count):
     thread.start()
     for i in range(count):
         start.put(None)
+        ready.get(timeout=LOST)
         actions = [lock.release, lambda: thread.interrupt(Interrupt)]
         if i % 2:
             actions.reverse()
@@ -192,13 +194,14 @@ def hand_overs(count):
 
 def bytes_over(count, name, read, write, peek):
     """Every byte is read once, or stays where it is."""
-    start, done = queue.SimpleQueue(), queue.SimpleQueue()
+    start, ready, done = (queue.SimpleQueue() for _ in range(3))
 
     def run():
         while start.get() is None:
             data = b""
             try:
                 with nointerrupts(interruptible_waits=True):
+                    ready.put(None)
                     data = read()
                 while True:
                     time.sleep(1)
@@ -208,6 +211,7 @@ def bytes_over(count, name, read, write, peek):
     thread.start()
     for i in range(count):
         start.put(None)
+        ready.get(timeout=LOST)
         byte = bytes([i % 256])
         actions = [lambda: write(byte), lambda: thread.interrupt(Interrupt)]
         if i % 2:

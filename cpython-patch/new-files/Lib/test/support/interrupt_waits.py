@@ -482,7 +482,7 @@ if sqlite3 is not None:
         with contextlib.closing(open_database(0)) as first:
             first.execute('BEGIN EXCLUSIVE')
             try:
-                yield Wait(lambda: begin(1000), first.rollback, 'begun',
+                yield Wait(lambda: begin(30), first.rollback, 'begun',
                            timed=begin, timed_out='database is locked')
             finally:
                 os_helper.unlink(name)
