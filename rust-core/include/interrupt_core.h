@@ -461,8 +461,8 @@ _PyInterruptCore_API(int) _PyInterruptCore_KickSignal(void);
  * `is_blocked` is asked in the signal handler, in the thread that has this record,
  * whether it is blocked, with something to look at.  `on_alarm` is called there when something has waited for
  * long: to tell the user that what `signum` has raised waits, or if that is 0 to set
- * the eval breaker; it returns whether it has.  Call with the lock that keeps thread states alive, as
- * the next three. */
+ * the eval breaker; it returns whether it has.  Call with the lock that keeps
+ * thread states alive, as the next three. */
 _PyInterruptCore_API(int) _PyInterruptCore_InstallKick(
     int (*is_blocked)(const void *kick),
     int (*on_alarm)(const void *kick, int signum));

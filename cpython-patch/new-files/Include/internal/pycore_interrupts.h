@@ -46,7 +46,8 @@ extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
 
 /* Python code that the interpreter masks itself, whatever scopes there are: a
    soft region for what an interrupt runs, a hard one for what is finalized;
-   `kind` is _PyInterruptCore_REGION_SOFT or a neighbour.  LeaveRegion() must be given what EnterRegion() returned. */
+   `kind` is _PyInterruptCore_REGION_SOFT or a neighbour.  LeaveRegion() must be
+   given what EnterRegion() returned. */
 extern uintptr_t _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind);
 extern void _PyInterrupts_LeaveRegion(PyThreadState *tstate,
                                       uintptr_t region);
@@ -178,7 +179,6 @@ extern void _PyInterrupts_SignalReceived(PyThreadState *main_tstate);
 /* This state is about to be freed, and in no list any more. */
 extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);
 
-/* `handlers_wait`: a signal has arrived whose Python handler has not run yet. */
 /* A library sleeps while it waits, and does not notice when a signal breaks that.
    Sleep for it, attached on entry and on return.  Return 1 if it should wait no
    more: something is to be raised by _PyInterrupts_RaiseBlocked(), or at the next
@@ -190,6 +190,7 @@ PyAPI_FUNC(int) _PyInterrupts_SleepFor(int64_t microseconds);
    of an interrupt, otherwise 0. */
 PyAPI_FUNC(int) _PyInterrupts_RaiseBlocked(void);
 
+/* `handlers_wait`: a signal has arrived whose Python handler has not run yet. */
 extern void _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate,
                                              int handlers_wait);
 extern void _PyInterrupts_IsBack(PyThreadState *tstate);
