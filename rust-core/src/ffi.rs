@@ -1030,7 +1030,7 @@ pub unsafe extern "C" fn _PyInterruptCore_SignalWaits(
     let record = unsafe { record_of(state) };
     let limits = force::limits();
     let noticed = record.is_some_and(Record::is_noticed);
-    let now = platform::now();
+    let now = registry::milliseconds();
     let patience = &mut state.thread_mut().patience;
     let over = patience.is_over(signal, now, noticed, &limits) && may_force != 0;
     if over {

@@ -59,7 +59,7 @@ pub mod platform;
 #[path = "kick/portable.rs"]
 pub mod platform;
 
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What waking needs from the operating system, for one thread.
 pub trait Target {
@@ -72,6 +72,9 @@ pub trait Target {
 
     /// The thread itself: let it not come.
     fn stop(&self);
+
+    /// Microseconds since some moment. Async-signal-safe.
+    fn now(&self) -> u64;
 }
 
 /// Threads cannot be woken here, or not by this signal.
@@ -93,6 +96,10 @@ pub const LONG_PAUSE: u32 = 10_000;
 pub const LONGEST_PAUSE: u32 = 500_000;
 /// See [`LONG_PAUSE`]: about a second.
 pub const PATIENT: u32 = 100;
+/// A thread that sets the timer again so soon, in microseconds, is under fire: almost
+/// every signal breaks its call, and would set the timer and stop it for nothing, which
+/// costs more than the rest of it. So the timer is set to [`LONG_PAUSE`] and left alone.
+pub const UNDER_FIRE: u64 = 1_000;
 
 /// Whether a thread has to be woken.
 #[derive(Debug, Default)]
@@ -104,6 +111,10 @@ pub struct Kick {
     pause: AtomicU32,
     /// How often it came again.
     count: AtomicU32,
+    /// When `blocks` set the timer last.
+    set_at: AtomicU64,
+    /// Until then it comes by itself, and is not stopped; 0 if it is.
+    left_until: AtomicU64,
 }
 
 impl Kick {
@@ -124,7 +135,19 @@ impl Kick {
             return;
         }
         self.phase.store(WAITING, Ordering::Relaxed);
-        target.come_again(self.next_pause(false));
+        let now = target.now();
+        if now < self.left_until.load(Ordering::Relaxed) {
+            // If it comes just here, its handler has found the thread blocked.
+            return;
+        }
+        let mut pause = self.next_pause(false);
+        if now.saturating_sub(self.set_at.load(Ordering::Relaxed)) < UNDER_FIRE {
+            pause = LONG_PAUSE;
+            self.left_until
+                .store(now + u64::from(pause), Ordering::Relaxed);
+        }
+        self.set_at.store(now, Ordering::Relaxed);
+        target.come_again(pause);
     }
 
     fn next_pause(&self, again: bool) -> u32 {
@@ -149,6 +172,7 @@ impl Kick {
     pub fn arrived(&self, again: bool, is_blocked: impl FnOnce() -> bool, target: &impl Target) {
         // Acquire and Release: both paired with the swap in `wake`.
         self.phase.swap(IDLE, Ordering::AcqRel);
+        self.left_until.store(0, Ordering::Relaxed);
         if !is_blocked() {
             return;
         }
@@ -164,7 +188,10 @@ impl Kick {
         // In this order: a kick that comes in between starts nothing.
         // Acquire and Release: both paired with the swap in `wake`.
         self.phase.swap(IDLE, Ordering::AcqRel);
-        target.stop();
+        let left_until = self.left_until.load(Ordering::Relaxed);
+        if left_until == 0 || left_until <= target.now() {
+            target.stop();
+        }
     }
 
     /// Whether the thread has to call `runs`.
@@ -175,17 +202,24 @@ impl Kick {
     /// In the child of a fork, and for another thread: nothing is left of it.
     pub fn reset(&self) {
         self.phase.store(IDLE, Ordering::Relaxed);
+        self.set_at.store(0, Ordering::Relaxed);
+        self.left_until.store(0, Ordering::Relaxed);
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
 
     /// Writes down what is done to it; 0 stands for `stop`, `u32::MAX` for a kick.
-    #[derive(Default)]
-    struct Recorder(RefCell<Vec<u32>>);
+    struct Recorder(RefCell<Vec<u32>>, Cell<u64>);
+
+    impl Default for Recorder {
+        fn default() -> Self {
+            Recorder(RefCell::default(), Cell::new(1_000_000))
+        }
+    }
 
     impl Target for Recorder {
         fn kick(&self) {
@@ -199,11 +233,19 @@ mod tests {
         fn stop(&self) {
             self.0.borrow_mut().push(0);
         }
+
+        fn now(&self) -> u64 {
+            self.1.get()
+        }
     }
 
     impl Recorder {
         fn take(&self) -> Vec<u32> {
             self.0.take()
+        }
+
+        fn pass(&self, microseconds: u64) {
+            self.1.set(self.1.get() + microseconds);
         }
     }
 
@@ -248,6 +290,34 @@ mod tests {
         kick.arrived(false, || false, &thread);
         assert!(thread.take().is_empty());
         assert!(!kick.is_waiting());
+    }
+
+    #[test]
+    fn under_fire_the_timer_is_left_alone_until_it_comes() {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        let broken_after = |microseconds| {
+            kick.blocks(&thread);
+            assert!(kick.is_waiting());
+            thread.pass(microseconds);
+            kick.runs(&thread);
+            assert!(!kick.is_waiting());
+            thread.take()
+        };
+        assert_eq!(broken_after(UNDER_FIRE), [FIRST_PAUSE, 0]);
+        assert_eq!(broken_after(UNDER_FIRE / 2), [FIRST_PAUSE, 0]);
+        assert_eq!(broken_after(10), [LONG_PAUSE]);
+        assert_eq!(broken_after(10), []);
+        // It comes, and has to be set again.
+        kick.blocks(&thread);
+        kick.arrived(true, || true, &thread);
+        kick.runs(&thread);
+        assert_eq!(thread.take(), [2 * FIRST_PAUSE, 0]);
+        assert_eq!(broken_after(10), [LONG_PAUSE]);
+        kick.arrived(true, || false, &thread);
+        assert_eq!(broken_after(10), [LONG_PAUSE]);
+        // It should have come long ago.
+        thread.pass(u64::from(LONG_PAUSE));
+        assert_eq!(broken_after(0), [FIRST_PAUSE, 0]);
     }
 
     /// A C signal handler comes in between two steps of the thread that it runs in.

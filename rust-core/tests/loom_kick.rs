@@ -150,6 +150,9 @@ struct Shared {
     timer: Cell<bool>,
     /// In the handler of a kick: whether it came from the timer.
     handling: Cell<Option<bool>>,
+    /// The time, and whether it stands still.
+    clock: Cell<u64>,
+    under_fire: bool,
 }
 
 // SAFETY: loom checks every access to a cell and fails at the first race.
@@ -171,6 +174,14 @@ impl Target for Shared {
     fn stop(&self) {
         self.deliver_signals();
         self.timer.set(false);
+    }
+
+    fn now(&self) -> u64 {
+        // Long after the time before, or soon.
+        let passes = if self.under_fire { 0 } else { 1 << 32 };
+        let now = self.clock.get() + passes;
+        self.clock.set(now);
+        now
     }
 }
 
@@ -448,9 +459,18 @@ struct Model {
     gil: bool,
     thread: &'static [Step],
     others: &'static [Other],
+    under_fire: bool,
 }
 
 impl Model {
+    /// The thread sets the timer so often that it is not stopped.
+    const fn under_fire(self) -> Self {
+        Model {
+            under_fire: true,
+            ..self
+        }
+    }
+
     fn check(self, outcomes: usize) {
         self.check_order(Order::Right, outcomes);
     }
@@ -476,6 +496,8 @@ impl Model {
             changed: Condvar::new(),
             timer: Cell::new(false),
             handling: Cell::new(None),
+            clock: Cell::new(0),
+            under_fire: self.under_fire,
         });
         let (first, others) = self.others.split_first().unwrap();
         let others: Vec<_> = others
@@ -566,6 +588,7 @@ const fn model(gil: bool, thread: &'static [Step], others: &'static [Other]) -> 
         gil,
         thread,
         others,
+        under_fire: false,
     }
 }
 
@@ -637,6 +660,16 @@ fn a_signal_that_the_thread_takes_wakes_it() {
     // By itself, or it was too early and has set the timer.
     with_gil(TWO_CALLS, SIGNAL).check(2);
     without_gil(TWO_CALLS, SIGNAL_STOPPED).check(2);
+}
+
+#[test]
+fn a_thread_under_fire_is_woken() {
+    with_gil(TWO_CALLS, SIGNAL).under_fire().check(2);
+    with_gil(TWO_CALLS, ONE_SENDER).under_fire().check(3);
+    without_gil(TWO_CALLS, TWO_SENDERS)
+        .under_fire()
+        .check(2 + 2 * 2);
+    without_gil(RUNS_ON, TWO_SENDERS).under_fire().check(2 * 2);
 }
 
 #[test]

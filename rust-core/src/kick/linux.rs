@@ -336,15 +336,15 @@ fn this_process() -> libc::pid_t {
     unsafe { libc::getpid() }
 }
 
-/// Milliseconds of the clock of our timers. Async-signal-safe.
-pub fn now() -> u64 {
+/// Microseconds of the clock of our timers. Async-signal-safe.
+pub fn microseconds() -> u64 {
     let mut time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
     // SAFETY: the room is there; this clock exists.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
-    time.tv_sec as u64 * 1_000 + time.tv_nsec as u64 / 1_000_000
+    time.tv_sec as u64 * 1_000_000 + time.tv_nsec as u64 / 1_000
 }
 
 const NO_TIMER: i32 = -1;

@@ -11,7 +11,7 @@ use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
-use super::platform::{Thread, now};
+use super::platform::{self, Thread};
 use super::{Kick, Target};
 use crate::force::{Limits, Notice};
 
@@ -37,6 +37,11 @@ struct Alarm {
     signal: AtomicI32,
     noticed: AtomicBool,
     overdue: AtomicBool,
+}
+
+/// What points in time are compared with. Async-signal-safe.
+pub fn milliseconds() -> u64 {
+    platform::microseconds() / 1_000
 }
 
 impl Alarm {
@@ -215,7 +220,7 @@ impl Record {
     /// The thread itself: something has begun to wait; if a signal has raised it, the user
     /// is to be told after a while.
     pub fn start_alarm(&self, signal: Option<i32>, limits: &Limits) {
-        let (alarm, now) = (&self.alarm, now());
+        let (alarm, now) = (&self.alarm, milliseconds());
         let before = alarm.next();
         if let Some(signal) = signal {
             let idle = alarm.notice_at.load(Ordering::Relaxed) == 0 && !self.is_noticed();
@@ -252,7 +257,7 @@ impl Record {
         if !self.thread.runs_here() {
             return Rings::Late;
         }
-        let (alarm, now) = (&self.alarm, now());
+        let (alarm, now) = (&self.alarm, milliseconds());
         let overdue = Alarm::has_come(&alarm.limit_at, now);
         let notice = Alarm::has_come(&alarm.notice_at, now);
         if alarm.next().is_some() {
@@ -293,7 +298,7 @@ impl Record {
             self.alarm.stop_limit();
         }
         if self.alarm.next() != before {
-            self.ring_at(now());
+            self.ring_at(milliseconds());
         }
     }
 
@@ -316,5 +321,9 @@ impl Target for Record {
 
     fn stop(&self) {
         self.thread.stop_timer();
+    }
+
+    fn now(&self) -> u64 {
+        platform::microseconds()
     }
 }
