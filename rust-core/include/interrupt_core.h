@@ -495,6 +495,10 @@ _PyInterruptCore_API(void) _PyInterruptCore_AskBlocked(
  * something to look at. */
 _PyInterruptCore_API(void) _PyInterruptCore_Blocks(const _PyInterruptState *state);
 
+/* The thread itself, in the handler of a signal that it has to look at: it is blocked. */
+_PyInterruptCore_API(void) _PyInterruptCore_Signalled(
+    const _PyInterruptState *state);
+
 /* The thread itself is back from what blocked it, or has looked. */
 _PyInterruptCore_API(void) _PyInterruptCore_Runs(const _PyInterruptState *state);
 
@@ -524,8 +528,11 @@ _PyInterruptCore_API(int) _PyInterruptCore_SignalWaits(
 /* What was sent has to wait. */
 _PyInterruptCore_API(void) _PyInterruptCore_SentWaits(_PyInterruptState *state);
 
-/* Something has been raised or withdrawn: perhaps nothing waits any more. */
+/* Something has been raised: perhaps nothing waits any more. */
 _PyInterruptCore_API(void) _PyInterruptCore_HasRaised(_PyInterruptState *state);
+
+/* The same after something was withdrawn. */
+_PyInterruptCore_API(void) _PyInterruptCore_Fewer(_PyInterruptState *state);
 
 /* Has something waited for so long that it is raised whatever masks? */
 _PyInterruptCore_API(int) _PyInterruptCore_IsOverdue(

@@ -971,6 +971,15 @@ pub unsafe extern "C" fn _PyInterruptCore_Blocks(state: *const InterruptState) {
 
 /// See the header.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Signalled(state: *const InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.signalled());
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_Runs(state: *const InterruptState) {
     // SAFETY: as in AddKick.
     if let Some(record) = unsafe { record_of(state) } {
@@ -1054,6 +1063,17 @@ pub unsafe extern "C" fn _PyInterruptCore_SentWaits(state: *mut InterruptState) 
 /// See the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_HasRaised(state: *mut InterruptState) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.has_raised());
+    }
+    // SAFETY: the same.
+    unsafe { _PyInterruptCore_Fewer(state) };
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Fewer(state: *mut InterruptState) {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
     if state

@@ -15,7 +15,7 @@
 //!
 //! | phase     | what it means                       | changed by                        |
 //! |-----------|-------------------------------------|-----------------------------------|
-//! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at |
+//! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at; [`signalled`](Kick::signalled), its signal handlers |
 //! | `WAITING` | blocked; the signal comes again     | [`runs`](Kick::runs), the thread when it is back; [`arrived`](Kick::arrived), the handler that finds it not blocked |
 //!
 //! Who may do what: `wake` is called by any thread. All else, and the timer, is the
@@ -96,9 +96,10 @@ pub const LONG_PAUSE: u32 = 10_000;
 pub const LONGEST_PAUSE: u32 = 500_000;
 /// See [`LONG_PAUSE`]: about a second.
 pub const PATIENT: u32 = 100;
-/// A thread that sets the timer again so soon, in microseconds, is under fire: almost
-/// every signal breaks its call, and would set the timer and stop it for nothing, which
-/// costs more than the rest of it. So the timer is set to [`LONG_PAUSE`] and left alone.
+/// A thread that gets another signal so soon, in microseconds, and has raised nothing, is
+/// under fire: almost every signal breaks its call, and would set the timer and stop it
+/// for nothing, which costs more than the rest of it. So the timer is set to
+/// [`LONG_PAUSE`] and left alone.
 pub const UNDER_FIRE: u64 = 1_000;
 
 /// Whether a thread has to be woken.
@@ -111,8 +112,8 @@ pub struct Kick {
     pause: AtomicU32,
     /// How often it came again.
     count: AtomicU32,
-    /// When `blocks` set the timer last.
-    set_at: AtomicU64,
+    /// When `signalled` set the timer last.
+    signalled_at: AtomicU64,
     /// Until then it comes by itself, and is not stopped; 0 if it is.
     left_until: AtomicU64,
 }
@@ -135,18 +136,30 @@ impl Kick {
             return;
         }
         self.phase.store(WAITING, Ordering::Relaxed);
+        self.left_until.store(0, Ordering::Relaxed);
+        target.come_again(self.next_pause(false));
+    }
+
+    /// A signal handler in the thread: the thread is blocked, and there is something that
+    /// may be raised.
+    pub fn signalled(&self, target: &impl Target) {
+        if self.is_waiting() {
+            return;
+        }
+        self.phase.store(WAITING, Ordering::Relaxed);
         let now = target.now();
         if now < self.left_until.load(Ordering::Relaxed) {
             // If it comes just here, its handler has found the thread blocked.
             return;
         }
+        let before = self.signalled_at.swap(now, Ordering::Relaxed);
         let mut pause = self.next_pause(false);
-        if now.saturating_sub(self.set_at.load(Ordering::Relaxed)) < UNDER_FIRE {
+        let mut left_until = 0;
+        if now.saturating_sub(before) < UNDER_FIRE {
             pause = LONG_PAUSE;
-            self.left_until
-                .store(now + u64::from(pause), Ordering::Relaxed);
+            left_until = now + u64::from(pause);
         }
-        self.set_at.store(now, Ordering::Relaxed);
+        self.left_until.store(left_until, Ordering::Relaxed);
         target.come_again(pause);
     }
 
@@ -194,6 +207,15 @@ impl Kick {
         }
     }
 
+    /// The thread has raised something, so it is not under fire: it will do something
+    /// else. What is sent next is raised as soon as ever.
+    pub fn has_raised(&self, target: &impl Target) {
+        self.signalled_at.store(0, Ordering::Relaxed);
+        if self.left_until.swap(0, Ordering::Relaxed) != 0 && !self.is_waiting() {
+            target.stop();
+        }
+    }
+
     /// Whether the thread has to call `runs`.
     pub fn is_waiting(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == WAITING
@@ -202,7 +224,7 @@ impl Kick {
     /// In the child of a fork, and for another thread: nothing is left of it.
     pub fn reset(&self) {
         self.phase.store(IDLE, Ordering::Relaxed);
-        self.set_at.store(0, Ordering::Relaxed);
+        self.signalled_at.store(0, Ordering::Relaxed);
         self.left_until.store(0, Ordering::Relaxed);
     }
 }
@@ -296,7 +318,7 @@ mod tests {
     fn under_fire_the_timer_is_left_alone_until_it_comes() {
         let (kick, thread) = (Kick::default(), Recorder::default());
         let broken_after = |microseconds| {
-            kick.blocks(&thread);
+            kick.signalled(&thread);
             assert!(kick.is_waiting());
             thread.pass(microseconds);
             kick.runs(&thread);
@@ -308,7 +330,7 @@ mod tests {
         assert_eq!(broken_after(10), [LONG_PAUSE]);
         assert_eq!(broken_after(10), []);
         // It comes, and has to be set again.
-        kick.blocks(&thread);
+        kick.signalled(&thread);
         kick.arrived(true, || true, &thread);
         kick.runs(&thread);
         assert_eq!(thread.take(), [2 * FIRST_PAUSE, 0]);
@@ -318,6 +340,19 @@ mod tests {
         // It should have come long ago.
         thread.pass(u64::from(LONG_PAUSE));
         assert_eq!(broken_after(0), [FIRST_PAUSE, 0]);
+        // What it was interrupted by has been raised.
+        assert_eq!(broken_after(0), [LONG_PAUSE]);
+        kick.has_raised(&thread);
+        assert_eq!(thread.take(), [0]);
+        assert_eq!(broken_after(0), [FIRST_PAUSE, 0]);
+        kick.has_raised(&thread);
+        assert_eq!(thread.take(), []);
+        // Something else to look at than a signal.
+        assert_eq!(broken_after(0), [FIRST_PAUSE, 0]);
+        kick.signalled(&thread);
+        kick.runs(&thread);
+        kick.blocks(&thread);
+        assert_eq!(thread.take(), [LONG_PAUSE, FIRST_PAUSE]);
     }
 
     /// A C signal handler comes in between two steps of the thread that it runs in.

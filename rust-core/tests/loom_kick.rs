@@ -312,7 +312,7 @@ impl Shared {
     fn handle_signal(&self) {
         self.leave(0, SIGNALS);
         if self.is_blocked() {
-            self.kick.blocks(self);
+            self.kick.signalled(self);
         }
     }
 

@@ -514,6 +514,7 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
         wait = !forced || only_break;
     }
     if (!wait && _PyInterruptCore_Count(state) == 0) {
+        _PyInterruptCore_HasRaised(state);
         return -1;
     }
     PyObject *exc = _PyErr_GetRaisedException(tstate);
@@ -876,7 +877,7 @@ _PyInterrupts_SignalReceived(PyThreadState *main_tstate)
              /* It does not run another interpreter. */
              && PyGILState_GetThisThreadState() == main_tstate)
     {
-        _PyInterruptCore_Blocks(state);
+        _PyInterruptCore_Signalled(state);
     }
 }
 
@@ -909,30 +910,21 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
 int
 _PyInterrupts_SleepFor(int64_t microseconds)
 {
+#ifdef HAVE_NANOSLEEP
     PyThreadState *tstate = _PyThreadState_GET();
     _PyInterruptState *state = interrupt_state(tstate);
-    if ((_PyInterruptCore_Count(state) != 0
-         || _PyInterruptCore_CountSent(state) != 0)
-        && !masks_blocked(tstate))
-    {
-        return 1;
-    }
-#ifdef HAVE_NANOSLEEP
     struct timespec rest = {
         .tv_sec = (time_t)(microseconds / 1000000),
         .tv_nsec = (long)(microseconds % 1000000) * 1000,
     };
-    int err;
-    do {
+    while (_PyErr_CheckSignalsEINTR() == 0) {
+        int err;
         Py_BEGIN_ALLOW_THREADS
         err = nanosleep(&rest, &rest);
         Py_END_ALLOW_THREADS
-        if (err == 0) {
+        if (err == 0 || errno != EINTR) {
             return 0;
         }
-    } while (errno == EINTR && _PyErr_CheckSignalsEINTR() == 0);
-    if (!_PyErr_Occurred(tstate)) {
-        return 0;
     }
     /* The library may still succeed, so it waits until that is known. */
     PyObject *exc = _PyErr_GetRaisedException(tstate);
@@ -1182,7 +1174,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     _PyInterruptCore_Collect(state, drop_exception);
     if (_PyInterruptCore_CountSent(state) == 0) {
-        _PyInterruptCore_HasRaised(state);
+        _PyInterruptCore_Fewer(state);
         return 0;
     }
     if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)

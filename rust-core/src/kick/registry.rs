@@ -196,9 +196,19 @@ impl Record {
         self.kick.blocks(self);
     }
 
+    /// See [`Kick::signalled`]. Async-signal-safe.
+    pub fn signalled(&self) {
+        self.kick.signalled(self);
+    }
+
     /// See [`Kick::runs`].
     pub fn runs(&self) {
         self.kick.runs(self);
+    }
+
+    /// See [`Kick::has_raised`].
+    pub fn has_raised(&self) {
+        self.kick.has_raised(self);
     }
 
     /// Whether the thread has to call `runs`.
