@@ -162,7 +162,8 @@ typedef struct _PyInterruptStep {
     const void *frame;      /* NULL for a generator without one */
     const void *carrier;    /* not NULL if this is a generator's */
     uint8_t level;
-    uint8_t exiting;        /* it leaves a `with`, and has called __exit__ */
+    uint8_t exiting;        /* it leaves a `with`, and has called __exit__;
+                               0 unless the walk asks for it */
 } _PyInterruptStep;
 
 /* A position on that way.  The core copies it to go the same way twice. */
@@ -172,6 +173,8 @@ typedef struct _PyInterruptWalk {
     /* The stack all this stands on: of the thread, or of a coroutine library
      * that switches between several. */
     const void *stack;
+    /* The core wants to know which frames are exiting.  It sets this. */
+    uint8_t asks_exiting;
 } _PyInterruptWalk;
 
 /* Store what stands at this position and go on to the next.  Returns 0 at the

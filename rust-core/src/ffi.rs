@@ -79,7 +79,7 @@ pub struct RawStep {
     pub carrier: *const c_void,
     /// As the frame holds it.
     pub level: u8,
-    /// Not 0 if the frame has called the `__exit__` of a `with`.
+    /// Not 0 if the frame has called the `__exit__` of a `with`, and the walk asks for it.
     pub exiting: u8,
 }
 
@@ -93,6 +93,8 @@ pub struct Walk {
     pub generator: *const c_void,
     /// What all this stands on.
     pub stack: *const c_void,
+    /// Not 0 if a step has to say whether the frame is exiting.
+    pub asks_exiting: u8,
 }
 
 /// `_PyInterruptCore_StepFunc` of the header.
@@ -186,7 +188,10 @@ impl InterruptState {
     }
 
     /// The way outwards, as far as it can mask.
-    fn steps(&self, walk: Walk, step: StepFunc) -> impl Iterator<Item = Step> + Clone + use<> {
+    fn steps(&self, mut walk: Walk, step: StepFunc) -> impl Iterator<Item = Step> + Clone + use<> {
+        let softens = |region: &RuntimeRegion| region.kind == RegionKind::WaitsForOthers;
+        let regions = self.thread().map_or(&[][..], |thread| &thread.regions);
+        walk.asks_exiting = regions.iter().flatten().any(softens).into();
         let base = self.thread().and_then(|thread| thread.base);
         Steps { walk, step }.take_while(move |step| base.is_none() || step.frame != base)
     }

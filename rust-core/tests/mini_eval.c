@@ -92,7 +92,7 @@ step_out(_PyInterruptWalk *walk, _PyInterruptStep *step)
 static _PyInterruptWalk
 walk_of(const struct mini_thread *t)
 {
-    return (_PyInterruptWalk){t->current, NULL, t};
+    return (_PyInterruptWalk){.frame = t->current, .stack = t};
 }
 
 static const void *
@@ -592,6 +592,7 @@ const size_t mini_layout[] = {
     offsetof(_PyInterruptWalk, frame),
     offsetof(_PyInterruptWalk, generator),
     offsetof(_PyInterruptWalk, stack),
+    offsetof(_PyInterruptWalk, asks_exiting),
     sizeof(struct mini_frame),
     offsetof(struct mini_frame, carrier),
     offsetof(struct mini_frame, level),

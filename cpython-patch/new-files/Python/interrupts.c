@@ -190,7 +190,8 @@ frame:
         .frame = f,
         .carrier = own,
         .level = f->interrupt_level,
-        .exiting = f->interrupt_level != _PyInterruptLevel_OPEN
+        .exiting = walk->asks_exiting
+                   && f->interrupt_level != _PyInterruptLevel_OPEN
                    && is_exiting(f),
     };
     return 1;

@@ -167,6 +167,7 @@ pub fn layouts() -> (Vec<usize>, Vec<usize>) {
         offset_of!(Walk, frame),
         offset_of!(Walk, generator),
         offset_of!(Walk, stack),
+        offset_of!(Walk, asks_exiting),
         size_of::<Frame>(),
         offset_of!(Frame, carrier),
         offset_of!(Frame, level),
