@@ -11,6 +11,7 @@ import os
 import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ import time
 from threading import nointerrupts
 
 import _interrupts
-from test.support.interrupt_waits import WAITS, ByThread, BySignal, Interrupt
+from test.support.interrupt_waits import (
+    WAITS, ByThread, BySignal, Interrupt, interrupt_one_at_a_time)
 
 # Longer than this is taken for lost.
 LOST = 10
@@ -105,131 +107,89 @@ def table(names, rounds):
 
 def alternating(count):
     """One in flight at a time, against a thread that blocks and computes."""
-    read, write = os.pipe()
-    lock = threading.Lock()
-    lock.acquire()
-    caught = 0
-
-    def run():
-        nonlocal caught
-        step = 0
-        while True:
-            try:
-                while True:
-                    step += 1
-                    match step % 3:
-                        case 0: os.read(read, 1)
-                        case 1: lock.acquire()
-                        case 2: sum(range(50))
-            except Interrupt:
-                caught += 1
-            except SystemExit:
-                return
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    start = shown = time.monotonic()
-    for i in range(count):
-        sent = time.monotonic()
-        thread.interrupt(Interrupt)
-        while caught <= i:
-            if time.monotonic() - sent > LOST:
-                raise Lost(f"the {i + 1}th of {count}")
-            time.sleep(0)
-        if caught != i + 1:
-            raise Lost(f"the {i + 1}th was raised twice")
-        if sys.stderr.isatty() and sent - shown > 1:
-            shown = sent
+    def progress(i):
+        if i % 10_000 == 0 and sys.stderr.isatty():
             print(f"\r{i} of {count}", end="\r", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    try:
+        interrupt_one_at_a_time(count, progress)
+    except AssertionError as exc:
+        raise Lost(exc) from None
     seconds = time.monotonic() - start
     kicks = _interrupts.kicks()
     time.sleep(1)
     later = _interrupts.kicks() - kicks
-    thread.terminate()
-    thread.join()
     print(f"{count} interrupts, one at a time: {seconds:.0f} s, none lost, none "
           f"double; kicks in the second after: {later}")
     if later:
         raise Lost("kicks go on")
 
 
-def hand_overs(count):
-    """A lock goes back and forth; whoever waits for it is interrupted now and then."""
-    lock = threading.Lock()
-    lock.acquire()
+def hand_overs(count, name, wait, give, nothing, left):
+    """Something is handed over to a thread that is interrupted at the same time.
+
+    What wait() has returned, or *nothing* if it was interrupted, and what is
+    left() together are what give(i) has returned. Return how often wait()
+    returned.
+    """
     start, ready, done = (queue.SimpleQueue() for _ in range(3))
-    outcomes = {True: 0, False: 0}
 
     def run():
         while start.get() is None:
-            got = False
+            got = nothing
             try:
                 with nointerrupts(interruptible_waits=True):
                     ready.put(None)
-                    got = lock.acquire()
+                    got = wait()
                 while True:
                     time.sleep(1)
             except Interrupt:
                 done.put(got)
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
+    taken = 0
     for i in range(count):
         start.put(None)
         ready.get(timeout=LOST)
-        actions = [lock.release, lambda: thread.interrupt(Interrupt)]
         if i % 2:
-            actions.reverse()
-        for action in actions:
-            action()
-            if i % 5 == 0:
-                time.sleep(0)
+            given = give(i)
+        if i % 5 == 0:
+            time.sleep(0)
+        thread.interrupt(Interrupt)
+        if i % 3 == 0:
+            time.sleep(0)
+        if i % 2 == 0:
+            given = give(i)
         got = done.get(timeout=LOST)
-        if lock.acquire(blocking=False) == got:
-            raise Lost(f"lock: taken and interrupted, or neither: round {i}")
-        outcomes[got] += 1
+        taken += got != nothing
+        if got + left() != given:
+            raise Lost(f"{name}: {got!r} instead of {given!r} in round {i}")
     start.put("stop")
     thread.join()
-    print(f"{count} lock hand-overs: taken {outcomes[True]}, interrupted "
-          f"{outcomes[False]}; never both, never neither")
+    print(f"{count} rounds over a {name}, taken {taken}, interrupted "
+          f"{count - taken}: never both, never neither")
 
 
-def bytes_over(count, name, read, write, peek):
-    """Every byte is read once, or stays where it is."""
-    start, ready, done = (queue.SimpleQueue() for _ in range(3))
+def over_lock(count):
+    lock = threading.Lock()
+    lock.acquire()
 
-    def run():
-        while start.get() is None:
-            data = b""
-            try:
-                with nointerrupts(interruptible_waits=True):
-                    ready.put(None)
-                    data = read()
-                while True:
-                    time.sleep(1)
-            except Interrupt:
-                done.put(data)
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    for i in range(count):
-        start.put(None)
-        ready.get(timeout=LOST)
-        byte = bytes([i % 256])
-        actions = [lambda: write(byte), lambda: thread.interrupt(Interrupt)]
-        if i % 2:
-            actions.reverse()
-        for action in actions:
-            action()
-        data = done.get(timeout=LOST) + peek()
-        if data != byte:
-            raise Lost(f"{name}: {data!r} instead of {byte!r} in round {i}")
-    start.put("stop")
-    thread.join()
-    print(f"{count} rounds over a {name}: every byte accounted for")
+    def give(i):
+        lock.release()
+        return True
+    hand_overs(count, "lock", lock.acquire, give, False,
+               lambda: lock.acquire(blocking=False))
 
 
 def over_pipe(count):
     read, write = os.pipe()
 
-    def peek():
+    def give(i):
+        byte = bytes([i % 256])
+        os.write(write, byte)
+        return byte
+
+    def left():
         os.set_blocking(read, False)
         try:
             return os.read(read, 10)
@@ -237,20 +197,23 @@ def over_pipe(count):
             return b""
         finally:
             os.set_blocking(read, True)
-    bytes_over(count, "pipe", lambda: os.read(read, 10),
-               lambda data: os.write(write, data), peek)
+    hand_overs(count, "pipe", lambda: os.read(read, 10), give, b"", left)
 
 
 def over_sockets(count):
-    import socket
     a, b = socket.socketpair()
 
-    def peek():
+    def give(i):
+        byte = bytes([i % 256])
+        b.send(byte)
+        return byte
+
+    def left():
         try:
             return a.recv(10, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return b""
-    bytes_over(count, "socketpair", lambda: a.recv(10), b.send, peek)
+    hand_overs(count, "socketpair", lambda: a.recv(10), give, b"", left)
 
 
 def many_threads(count):
@@ -455,7 +418,7 @@ def main():
         if not options.only:
             print()
             alternating(options.rounds * 1000)
-            hand_overs(options.rounds * 100)
+            over_lock(options.rounds * 100)
             over_pipe(options.rounds * 100)
             over_sockets(options.rounds * 100)
             sleep_under_fire()

@@ -518,10 +518,21 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Kicks(void);
  * it is wrong; nothing has changed then. */
 _PyInterruptCore_API(int) _PyInterruptCore_SetLimits(const char *text);
 
-/* Store all of them: notice (0 never, 1 on a terminal, 2 always), notice_after,
- * presses, press_gap, dead_time, force, limit.  Times in milliseconds. */
-#define _PyInterruptCore_NLIMITS 7
+/* Store all of them, _PyInterruptCore_NLIMITS values. */
 _PyInterruptCore_API(void) _PyInterruptCore_GetLimits(uint32_t *values);
+
+/* Which is which.  Times are in milliseconds. */
+enum {
+    /* When the user is told: 0 never, 1 on a terminal, 2 always. */
+    _PyInterruptCore_NOTICE = 0,
+    _PyInterruptCore_NOTICE_AFTER,
+    _PyInterruptCore_PRESSES,
+    _PyInterruptCore_PRESS_GAP,
+    _PyInterruptCore_DEAD_TIME,
+    _PyInterruptCore_FORCE,
+    _PyInterruptCore_LIMIT,
+    _PyInterruptCore_NLIMITS
+};
 
 /* The handler of a signal has raised something that has to wait.  Returns 1 if it
  * is raised all the same, which only `may_force` allows. */
@@ -540,9 +551,6 @@ _PyInterruptCore_API(void) _PyInterruptCore_Fewer(_PyInterruptState *state);
 /* Has something waited for so long that it is raised whatever masks? */
 _PyInterruptCore_API(int) _PyInterruptCore_IsOverdue(
     const _PyInterruptState *state);
-
-/* Where the notice goes: 0 nowhere, 1 to a terminal, 2 wherever stderr goes. */
-_PyInterruptCore_API(int) _PyInterruptCore_NoticeGoes(void);
 
 /* Does the cleanup of something that is finalized run?  Nothing is raised there, even
  * if it is forced. */

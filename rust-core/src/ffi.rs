@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, Ordering::Relaxed};
 
-use crate::force::{self, Notice, Patience};
+use crate::force::{self, Patience};
 use crate::kick::platform::{self, IsBlocked, OnAlarm};
 use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
@@ -1104,16 +1104,6 @@ pub unsafe extern "C" fn _PyInterruptCore_IsOverdue(state: *const InterruptState
     unsafe { record_of(state) }
         .is_some_and(Record::is_overdue)
         .into()
-}
-
-/// See the header.
-#[unsafe(no_mangle)]
-pub extern "C" fn _PyInterruptCore_NoticeGoes() -> c_int {
-    match force::limits().notice {
-        Notice::Never => 0,
-        Notice::Terminal => 1,
-        Notice::Always => 2,
-    }
 }
 
 // --- The sweep --------------------------------------------------------------

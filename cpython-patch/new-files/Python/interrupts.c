@@ -738,7 +738,9 @@ outermost_masked(PyThreadState *tstate)
 static int
 write_notice(PyThreadState *tstate, int signum)
 {
-    int goes = _PyInterruptCore_NoticeGoes();
+    uint32_t limits[_PyInterruptCore_NLIMITS];
+    _PyInterruptCore_GetLimits(limits);
+    uint32_t goes = limits[_PyInterruptCore_NOTICE];
     if (!is_program || goes == 0 || (goes == 1 && !isatty(STDERR_FILENO))) {
         return 0;
     }
@@ -762,9 +764,7 @@ write_notice(PyThreadState *tstate, int signum)
     }
     put(fd, "\n");
     _Py_DumpTraceback(fd, tstate);
-    uint32_t limits[_PyInterruptCore_NLIMITS];
-    _PyInterruptCore_GetLimits(limits);
-    if (limits[5]) {
+    if (limits[_PyInterruptCore_FORCE]) {
         if (signum == SIGINT) {
             put(fd, "Press Ctrl-C");
         }
@@ -838,7 +838,7 @@ wake(PyThreadState *tstate, int how)
        look, so that its time begins. */
     uint32_t limits[_PyInterruptCore_NLIMITS];
     _PyInterruptCore_GetLimits(limits);
-    if (how != _PyInterruptCore_FORCED && limits[6] == 0
+    if (how != _PyInterruptCore_FORCED && limits[_PyInterruptCore_LIMIT] == 0
         && masks_blocked(tstate))
     {
         return;

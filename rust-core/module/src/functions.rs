@@ -493,8 +493,8 @@ Only for a new process that never returns from the calling function.",
 
 Send an exception, or a class of exceptions, to a thread.
 
-It is raised there when nothing masks; if it is forced, at once.  Returns whether it was sent: False if
-there is no such thread.",
+It is raised there when nothing masks; if it is forced, at once.  Returns whether it
+was sent: False if there is no such thread.",
     ),
     arguments(
         c"send_to_state",

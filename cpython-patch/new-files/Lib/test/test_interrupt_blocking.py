@@ -24,10 +24,16 @@ from threading import interrupts_pending, nointerrupts
 
 import _interrupts
 from test import support
-from test.support import interrupt_masks, script_helper, threading_helper
+from test.support import (
+    import_helper, interrupt_masks, os_helper, script_helper, threading_helper)
 from test.support.interrupt_masks import needs_masks
 from test.support.interrupt_waits import (
-    WAITS, ByThread, BySignal, Interrupt)
+    WAITS, ByThread, BySignal, Interrupt, interrupt_one_at_a_time)
+
+try:
+    import sqlite3
+except ImportError:
+    sqlite3 = None
 
 soft = nointerrupts(interruptible_waits=True)
 
@@ -571,6 +577,84 @@ class ExitTests(BlockingTestCase):
             _interrupts.wait_for_others()
 
 
+@unittest.skipIf(sqlite3 is None, 'needs sqlite3')
+class DatabaseTests(BlockingTestCase):
+    """What an interrupt leaves of a transaction that waits for others."""
+
+    def connect(self, *pragmas):
+        connection = sqlite3.connect(os_helper.TESTFN, timeout=3600,
+                                     isolation_level=None,
+                                     check_same_thread=False)
+        self.addCleanup(connection.close)
+        for pragma in pragmas:
+            connection.execute(f'PRAGMA {pragma}')
+        return connection
+
+    def interrupt(self, call):
+        for way in ByThread(), BySignal():
+            with self.subTest(type(way).__name__):
+                ready = queue.SimpleQueue()
+
+                def body():
+                    ready.put(None)
+                    with self.assertRaises(Interrupt):
+                        call()
+
+                def driver(fire):
+                    way.get(ready)
+                    time.sleep(0.02)
+                    fire()
+                way.run(body, driver)
+
+    def setUp(self):
+        super().setUp()
+        for suffix in '', '-wal', '-shm', '-journal':
+            self.addCleanup(os_helper.unlink, os_helper.TESTFN + suffix)
+        self.other = self.connect()
+        self.other.execute('CREATE TABLE t (x)')
+
+    def rows(self):
+        return [x for x, in self.other.execute('SELECT x FROM t')]
+
+    def test_commit_can_be_repeated(self):
+        self.other.execute('BEGIN')
+        self.assertEqual(self.rows(), [])
+        ours = self.connect('busy_timeout=1000')
+        ours.execute('BEGIN')
+        ours.execute('INSERT INTO t VALUES (1)')
+        self.interrupt(ours.commit)
+        self.assertTrue(ours.in_transaction)
+        self.other.commit()
+        ours.commit()
+        self.assertEqual(self.rows(), [1])
+
+    def test_begin(self):
+        self.other.execute('BEGIN EXCLUSIVE')
+        ours = self.connect()
+        for mode in '', ' IMMEDIATE', ' EXCLUSIVE':
+            with self.subTest(mode):
+                self.interrupt(lambda: ours.executescript(f'''
+                    BEGIN{mode};
+                    INSERT INTO t VALUES (2);
+                '''))
+                if ours.in_transaction:
+                    ours.rollback()
+        self.other.commit()
+        ours.execute('INSERT INTO t VALUES (3)')
+        self.assertEqual(self.rows(), [3])
+        self.assertEqual(ours.execute('PRAGMA busy_timeout').fetchone(),
+                         (3600_000,))
+
+    def test_write_ahead_log(self):
+        ours = self.connect('journal_mode=wal')
+        self.other.execute('BEGIN IMMEDIATE')
+        self.other.execute('INSERT INTO t VALUES (1)')
+        self.interrupt(lambda: ours.execute('INSERT INTO t VALUES (2)'))
+        self.other.commit()
+        ours.execute('INSERT INTO t VALUES (3)')
+        self.assertEqual(self.rows(), [1, 3])
+
+
 class ThreadInterruptTests(BlockingTestCase):
     """Thread.interrupt() and Thread.terminate()."""
 
@@ -833,41 +917,46 @@ class ThreadInterruptTests(BlockingTestCase):
         self.assertTrue(lock.locked())
 
     def test_none_lost_none_double(self):
-        # One in flight at a time, against a thread that blocks and computes.
-        caught = []
-        read, write = os.pipe()
-        self.addCleanup(os.close, read)
-        self.addCleanup(os.close, write)
-        lock = threading.Lock()
-        lock.acquire()
-
-        def run():
-            step = 0
-            while True:
-                try:
-                    while True:
-                        step += 1
-                        match step % 3:
-                            case 0: os.read(read, 1)
-                            case 1: lock.acquire()
-                            case 2: sum(range(50))
-                except Interrupt:
-                    caught.append(step)
-                except SystemExit:
-                    return
-        thread = self.start(run)
-        for i in range(5_000):
-            thread.interrupt(Interrupt)
-            deadline = time.monotonic() + support.SHORT_TIMEOUT
-            while len(caught) <= i:
-                self.assertLess(time.monotonic(), deadline, f'lost after {i}')
-                time.sleep(0)
-            self.assertEqual(len(caught), i + 1)
+        interrupt_one_at_a_time(5_000)
         kicks = _interrupts.kicks()
         time.sleep(0.1)
         self.assertEqual(_interrupts.kicks(), kicks)
-        thread.terminate()
-        self.join(thread)
+
+    @needs_masks
+    def test_few_kicks_while_it_waits_for_its_turn(self):
+        # It is blocked in no call, only kept from running.
+        over = False
+
+        def hog():
+            while not over:
+                pass
+
+        def run():
+            try:
+                with soft:
+                    ready.set()
+                    end = time.monotonic() + 1
+                    while time.monotonic() < end:
+                        pass
+                    waited.append(interrupts_pending())
+            except Interrupt:
+                waited.append('raised')
+        waited = []
+        ready = threading.Event()
+        other = self.start(hog)
+        try:
+            thread = self.start(run)
+            ready.wait()
+            before = _interrupts.kicks()
+            thread.interrupt(Interrupt)
+            self.join(thread)
+            kicks = _interrupts.kicks() - before
+        finally:
+            over = True
+        self.join(other)
+        self.assertEqual(waited, [True, 'raised'])
+        # About 170 if each turn is taken for the end of a call.
+        self.assertLess(kicks, 50)
 
 
 class KickSignalTests(unittest.TestCase):
@@ -1046,6 +1135,64 @@ class KickSignalTests(unittest.TestCase):
                 os._exit(0)
             assert os.waitpid(pid, 0)[1] == 0
         ''')
+
+    @support.requires_fork()
+    @unittest.skipUnless(_interrupts.kick_signal(), 'nobody can be woken')
+    def test_fork_by_another_thread(self):
+        # That is the main thread of the child, and is woken as such.
+        script_helper.assert_python_ok('-W', 'ignore', '-c', '''if True:
+            import os, signal, threading, time
+            class Taken(Exception): pass
+            def handler(signum, frame):
+                raise Taken
+            def work_as_child():
+                signal.signal(signal.SIGALRM, handler)
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+                def take():
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+                    over.wait()
+                over = threading.Event()
+                threading.Thread(target=take, daemon=True).start()
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                try:
+                    time.sleep(%s)
+                except Taken:
+                    os._exit(7)
+                os._exit(1)
+            def fork():
+                pid = os.fork()
+                if pid == 0:
+                    work_as_child()
+                status.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+            status = []
+            thread = threading.Thread(target=fork)
+            thread.start()
+            thread.join()
+            assert status == [7], status
+        ''' % support.SHORT_TIMEOUT)
+
+    @unittest.skipUnless(_interrupts.kick_signal(), 'nobody can be woken')
+    def test_no_kicks_while_a_subinterpreter_runs(self):
+        # The main one does not block meanwhile, though its thread state is detached.
+        import_helper.import_module('_interpreters')
+        result = script_helper.assert_python_ok('-c', '''if True:
+            import _interpreters, _interrupts, os, signal, threading
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+            other = _interpreters.create()
+            before = _interrupts.kicks()
+            try:
+                _interpreters.exec(other, """if True:
+                    import time
+                    end = time.monotonic() + 1
+                    while time.monotonic() < end:
+                        pass
+                """)
+                raise AssertionError('not interrupted')
+            except KeyboardInterrupt:
+                print(_interrupts.kicks() - before)
+        ''')
+        # About 90 if it is taken for blocked.
+        self.assertLess(int(result.out), 30)
 
     @unittest.skipUnless(_interrupts.kick_signal(), 'nobody can be woken')
     def test_a_signal_that_another_thread_takes(self):

@@ -702,3 +702,51 @@ class BySignal(Way):
 
     def fire_at_self(self):
         signal.raise_signal(self.signum)
+
+
+# -- something that is interrupted at any point
+
+def interrupt_one_at_a_time(count, progress=lambda i: None):
+    """Interrupt a thread that blocks and computes *count* times, and wait each time.
+
+    AssertionError: one is raised never, or twice.  progress(i) is called before
+    each.
+    """
+    caught = 0
+    read, write = os.pipe()
+    lock = threading.Lock()
+    lock.acquire()
+
+    def run():
+        nonlocal caught
+        step = 0
+        while True:
+            try:
+                while True:
+                    step += 1
+                    match step % 3:
+                        case 0: os.read(read, 1)
+                        case 1: lock.acquire()
+                        case 2: sum(range(50))
+            except Interrupt:
+                caught += 1
+            except SystemExit:
+                return
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        for i in range(count):
+            progress(i)
+            thread.interrupt(Interrupt)
+            deadline = time.monotonic() + support.SHORT_TIMEOUT
+            while caught <= i:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f'number {i} was lost')
+                time.sleep(0)
+            if caught != i + 1:
+                raise AssertionError(f'number {i} was raised twice')
+    finally:
+        thread.terminate()
+        thread.join(support.SHORT_TIMEOUT)
+        os.close(read)
+        os.close(write)
