@@ -285,13 +285,17 @@ enum {
     /* Waits for the work of others: softens the regions of `frame`, and those of
      * its callers that are leaving a `with`, no others. */
     _PyInterruptCore_REGION_WAITS = 2,
+    /* `frame` and what is outside of it do not mask what it calls: a thread runs
+     * what it was made for. */
+    _PyInterruptCore_REGION_OPENS = 3,
 };
 
 /* A runtime region: C code is about to run Python code that the interpreter
  * itself masks -- a signal handler (softly), the cleanup of something that is
- * finalized (hard) -- or whose waits may be interrupted.  No scope opens it.  `frame` is the running frame (or
- * NULL).  Returns what LeaveRuntimeRegion() must be given.  Regions may end in
- * any order: code that switches stacks can do that. */
+ * finalized (hard) -- or one of the other two kinds.  No scope opens it.
+ * `frame` is the running frame (or NULL).  Returns what LeaveRuntimeRegion()
+ * must be given.  Regions may end in any order: code that switches stacks can
+ * do that. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterRuntimeRegion(
     _PyInterruptState *state, const void *frame, int kind);
 

@@ -448,7 +448,8 @@ pub unsafe extern "C" fn _PyInterruptCore_EnterRuntimeRegion(
         kind: match kind {
             0 => RegionKind::Masks(Strength::Soft),
             1 => RegionKind::Masks(Strength::Hard),
-            _ => RegionKind::WaitsForOthers,
+            2 => RegionKind::WaitsForOthers,
+            _ => RegionKind::Opens,
         },
     }));
     regions.len() - 1

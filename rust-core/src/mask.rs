@@ -69,6 +69,9 @@ pub enum RegionKind {
     Masks(Strength),
     /// It softens what its base is called to leave.
     WaitsForOthers,
+    /// What is outside of it does not count: a thread runs what it was made for, as if
+    /// nothing were around it.
+    Opens,
 }
 
 /// What the interpreter masks of what it runs itself.
@@ -94,15 +97,11 @@ pub fn decide(
     before: Option<Masker>,
     scopes: &InForce,
 ) -> Verdict {
-    let based_on = |base| {
-        let regions = regions.iter().flatten();
-        let based = regions.filter(move |region| region.base == base);
-        based.map(|region| region.kind)
-    };
+    let based_on = |base| based_on(regions, base);
     let region_on = |base| {
         let masking = based_on(base).filter_map(|kind| match kind {
             RegionKind::Masks(strength) => Some(strength),
-            RegionKind::WaitsForOthers => None,
+            RegionKind::WaitsForOthers | RegionKind::Opens => None,
         });
         masking.max()
     };
@@ -111,12 +110,17 @@ pub fn decide(
     let mut strength = scopes.mask;
     let mut masker = None;
     let mut elsewhere = !matches!(before, None | Some(Masker::Scope));
+    let mut opened = false;
     for step in steps {
         let Step { frame, level, .. } = step;
         let Some(id) = frame else { continue };
         if let Some(region) = region_on(frame) {
             strength = strength.max(Some(region));
             masker = Some(Masker::Several);
+        }
+        opened = based_on(frame).any(|kind| kind == RegionKind::Opens);
+        if opened {
+            break;
         }
         let waits_here = based_on(frame).any(|kind| kind == RegionKind::WaitsForOthers);
         softens |= waits_here;
@@ -133,7 +137,7 @@ pub fn decide(
             elsewhere = false;
         }
     }
-    if let Some(region) = region_on(None) {
+    if let Some(region) = region_on(None).filter(|_| !opened) {
         strength = strength.max(Some(region));
         masker = Some(Masker::Several);
     }
@@ -151,16 +155,43 @@ pub fn decide(
 
 /// Whether what runs is the cleanup of something that is finalized: an exception would
 /// be caught by nobody.
-pub fn is_finalizing(
-    mut steps: impl Iterator<Item = Step>,
+pub fn is_finalizing(steps: impl Iterator<Item = Step>, regions: &[Option<RuntimeRegion>]) -> bool {
+    let hard = RegionKind::Masks(Strength::Hard);
+    for step in steps.filter(|step| step.frame.is_some()) {
+        let mut opened = false;
+        for kind in based_on(regions, step.frame) {
+            if kind == hard {
+                return true;
+            }
+            opened |= kind == RegionKind::Opens;
+        }
+        if opened {
+            return false;
+        }
+    }
+    based_on(regions, None).any(|kind| kind == hard)
+}
+
+/// The regions that this frame has entered. If one of them opens, what it has entered
+/// before is outside of that, and not among them.
+fn based_on(
     regions: &[Option<RuntimeRegion>],
-) -> bool {
-    let hard_on = |base| {
-        let hard = RegionKind::Masks(Strength::Hard);
-        let mut regions = regions.iter().flatten();
-        regions.any(|region| region.base == base && region.kind == hard)
+    base: Option<FrameId>,
+) -> impl Iterator<Item = RegionKind> {
+    let here = move |region: &&RuntimeRegion| region.base == base;
+    let opens = |region: &Option<RuntimeRegion>| {
+        region
+            .as_ref()
+            .filter(here)
+            .is_some_and(|region| region.kind == RegionKind::Opens)
     };
-    hard_on(None) || steps.any(|step| step.frame.is_some() && hard_on(step.frame))
+    let first = regions.iter().rposition(opens).unwrap_or(0);
+    let inside = regions.get(first..).unwrap_or_default();
+    inside
+        .iter()
+        .flatten()
+        .filter(here)
+        .map(|region| region.kind)
 }
 
 #[cfg(test)]
@@ -309,6 +340,40 @@ mod tests {
             kind: RegionKind::Masks(Strength::Hard),
         });
         assert_eq!(while_waiting(&[(0, false), exits], 1, finalizer), wait(2));
+    }
+
+    #[test]
+    fn what_is_outside_of_a_region_that_opens_does_not_count() {
+        let opens = Some(RuntimeRegion {
+            base: Some(2),
+            kind: RegionKind::Opens,
+        });
+        let finalizer = |base| {
+            Some(RuntimeRegion {
+                base,
+                kind: RegionKind::Masks(Strength::Hard),
+            })
+        };
+        let wait = Verdict::Wait(Masker::Several);
+        for outside in [None, Some(2), Some(3)] {
+            let mut regions = vec![finalizer(outside)];
+            assert_eq!(ask(&[0, 0, 0], &regions, Place::Blocked), wait);
+            assert!(is_finalizing(frames(&[0, 0, 0]), &regions));
+            regions.push(opens);
+            for levels in [[0, 0, 0], [0, 1 | HARD, 0], [0, 0, 1 | HARD]] {
+                assert_eq!(ask(&levels, &regions, Place::Running), Verdict::Raise);
+            }
+            assert!(!is_finalizing(frames(&[0, 0, 0]), &regions));
+            // What masks inside of it does.
+            let masker = Verdict::Wait(Masker::Frame(1));
+            assert_eq!(ask(&[1, 0, 0], &regions, Place::Running), masker);
+            for inside in [Some(1), Some(2)] {
+                let mut regions = regions.clone();
+                regions.push(finalizer(inside));
+                assert_eq!(ask(&[0, 0, 0], &regions, Place::Running), wait);
+                assert!(is_finalizing(frames(&[0, 0, 0]), &regions));
+            }
+        }
     }
 
     #[test]

@@ -1419,12 +1419,14 @@ _PyInterrupts_EnterAndRegister(PyObject *enter, PyObject *manager,
 }
 
 PyObject *
-_PyInterrupts_WaitForOthers(PyObject *function, PyObject *const *args,
-                            Py_ssize_t nargs, PyObject *kwnames)
+_PyInterrupts_CallInRegion(int kind, PyObject *function,
+                           PyObject *const *args, Py_ssize_t nargs,
+                           PyObject *kwnames)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    uintptr_t region = _PyInterrupts_EnterRegion(
-                            tstate, _PyInterruptCore_REGION_WAITS);
+    uintptr_t region = _PyInterrupts_EnterRegion(tstate, kind);
+    /* What waits may be let through in there. */
+    scopes_changed(tstate, _PyInterruptCore_SCOPE_ENTER);
     PyObject *result = PyObject_Vectorcall(function, args, nargs, kwnames);
     _PyInterrupts_LeaveRegion(tstate, region);
     return result;

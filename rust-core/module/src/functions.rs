@@ -80,24 +80,46 @@ unsafe extern "C" fn enter_and_register(
     unsafe { interpreter::_PyInterrupts_EnterAndRegister(enter, manager, add_exit, exit) }
 }
 
-unsafe extern "C" fn wait_for_others(
-    _: *mut PyObject,
+unsafe fn call_in_region(
+    region: c_int,
+    usage: &CStr,
     args: *const *mut PyObject,
     count: Py_ssize_t,
     kwnames: *mut PyObject,
 ) -> *mut PyObject {
     if count < 1 {
-        return fail(
-            type_error(),
-            c"wait_for_others() takes a function and its arguments",
-        );
+        return fail(type_error(), usage);
     }
     // SAFETY: there is at least one.
     let arguments = unsafe { args.add(1) };
     // SAFETY: as above.
     let function = unsafe { *args };
     // SAFETY: the thread is attached, the objects are alive.
-    unsafe { interpreter::_PyInterrupts_WaitForOthers(function, arguments, count - 1, kwnames) }
+    unsafe {
+        interpreter::_PyInterrupts_CallInRegion(region, function, arguments, count - 1, kwnames)
+    }
+}
+
+unsafe extern "C" fn wait_for_others(
+    _: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    let usage = c"wait_for_others() takes a function and its arguments";
+    // SAFETY: they are those of this call.
+    unsafe { call_in_region(interpreter::REGION_WAITS, usage, args, count, kwnames) }
+}
+
+unsafe extern "C" fn run_open(
+    _: *mut PyObject,
+    args: *const *mut PyObject,
+    count: Py_ssize_t,
+    kwnames: *mut PyObject,
+) -> *mut PyObject {
+    let usage = c"run_open() takes a function and its arguments";
+    // SAFETY: they are those of this call.
+    unsafe { call_in_region(interpreter::REGION_OPENS, usage, args, count, kwnames) }
 }
 
 unsafe extern "C" fn drop_scopes(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
@@ -410,7 +432,7 @@ const fn keyword_arguments(
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 19]> = Static::new([
+pub(crate) static METHODS: Static<[PyMethodDef; 20]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -466,6 +488,16 @@ Call function(*args, **kwargs), which waits for the work of others.
 
 If a with statement has called the calling function to leave, its blocked calls can
 be interrupted meanwhile.",
+    ),
+    keyword_arguments(
+        c"run_open",
+        run_open,
+        c"run_open($module, function, /, *args, **kwargs)
+--
+
+Call function(*args, **kwargs) as if nothing around this call masked it.
+
+A thread, which masks while it starts and ends, runs in there what it is made for.",
     ),
     no_arguments(
         c"drop_scopes",

@@ -14,6 +14,11 @@ pub(crate) enum Kind {
     Open = 2,
 }
 
+/// `_PyInterruptCore_REGION_WAITS`.
+pub(crate) const REGION_WAITS: c_int = 2;
+/// `_PyInterruptCore_REGION_OPENS`.
+pub(crate) const REGION_OPENS: c_int = 3;
+
 unsafe extern "C" {
     pub(crate) fn _PyInterrupts_EnterScope(scope: usize, kind: c_int) -> c_int;
     pub(crate) fn _PyInterrupts_LeaveScope(scope: usize, shared: c_int) -> c_int;
@@ -25,7 +30,8 @@ unsafe extern "C" {
         add_exit: *mut PyObject,
         exit: *mut PyObject,
     ) -> *mut PyObject;
-    pub(crate) fn _PyInterrupts_WaitForOthers(
+    pub(crate) fn _PyInterrupts_CallInRegion(
+        kind: c_int,
         function: *mut PyObject,
         args: *const *mut PyObject,
         nargs: Py_ssize_t,

@@ -48,9 +48,9 @@ extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
    soft region for what an interrupt runs, a hard one for what is finalized;
    `kind` is _PyInterruptCore_REGION_SOFT or a neighbour.  LeaveRegion() must be
    given what EnterRegion() returned. */
-extern uintptr_t _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind);
-extern void _PyInterrupts_LeaveRegion(PyThreadState *tstate,
-                                      uintptr_t region);
+PyAPI_FUNC(uintptr_t) _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind);
+PyAPI_FUNC(void) _PyInterrupts_LeaveRegion(PyThreadState *tstate,
+                                           uintptr_t region);
 
 /* Call a signal handler.  Until it returns, what other handlers raise waits.
    Returns a new reference, or NULL with an exception set. */
@@ -282,13 +282,13 @@ extern PyObject *_PyInterrupts_EnterAndRegister(PyObject *enter,
                                                 PyObject *add_exit,
                                                 PyObject *exit);
 
-/* Call function(*args).  The exit of a `with` statement that has called the calling
-   function masks softly meanwhile: it waits for the work of others.  Return a
-   new reference, or NULL with an exception set. */
-extern PyObject *_PyInterrupts_WaitForOthers(PyObject *function,
-                                             PyObject *const *args,
-                                             Py_ssize_t nargs,
-                                             PyObject *kwnames);
+/* Call function(*args) in a region of this kind: _PyInterruptCore_REGION_WAITS or
+   _PyInterruptCore_REGION_OPENS.  Return a new reference, or NULL with an
+   exception set. */
+extern PyObject *_PyInterrupts_CallInRegion(int kind, PyObject *function,
+                                            PyObject *const *args,
+                                            Py_ssize_t nargs,
+                                            PyObject *kwnames);
 
 /* Leave all scopes of this stack. */
 extern void _PyInterrupts_DropScopes(void);

@@ -42,6 +42,11 @@ import unittest.mock
 import warnings
 import weakref
 
+try:
+    import ctypes
+except ImportError:
+    ctypes = None
+
 from test import support
 from test.support import (
     interrupt_sweep, os_helper, script_helper, threading_helper)
@@ -936,6 +941,186 @@ class _(Construct):
 
     def is_broken(self):
         return self.resource.opened
+
+
+# What the interpreter calls by itself.  With masks off, what an interrupt raises in
+# there is reported as unraisable.
+
+class Target:
+    """What is dropped."""
+
+
+class CalledByItself(Construct):
+    """clean_up() is called when the target is gone, by somebody who could not
+    catch anything.
+    """
+
+    def __init__(self):
+        self.resource = Resource()
+        self.resource.state = 'open'
+        self.target = self.make()
+        self.alive = weakref.ref(self.target)
+
+    def make(self):
+        return Target()
+
+    def clean_up(self, *args):
+        step()
+        self.resource.close()
+        step()
+
+    def run(self):
+        work()
+        del self.target
+        work()
+
+    def is_broken(self):
+        # The traceback of an interrupt can keep the target alive.
+        return self.resource.state != ('open' if self.alive() else 'closed')
+
+
+@construct('__del__')
+class WithDel(CalledByItself):
+    def make(self):
+        class Owner:
+            def __del__(owner):
+                self.clean_up()
+        return Owner()
+
+
+@construct('__del__ of what a function leaves behind')
+class _(WithDel):
+    def use(self, target):
+        work()
+
+    def run(self):
+        self.use(self.__dict__.pop('target'))
+        work()
+
+
+@construct('__del__ of what C code drops')
+class _(WithDel):
+    def make(self):
+        target = super().make()
+        self.list = [target]
+        return target
+
+    def run(self):
+        del self.target
+        work()
+        self.list.clear()
+        work()
+
+
+@construct('__del__ of what is collected')
+class _(WithDel):
+    def run(self):
+        self.target.cycle = self.target
+        work()
+        del self.target
+        gc.collect()
+        work()
+
+
+@construct('__del__ that opens its scopes')
+class _(WithDel):
+    # `interrupts` opens no region of the interpreter's own.
+    def clean_up(self):
+        with threading.interrupts():
+            step()
+        self.resource.close()
+
+
+@construct('weakref callback')
+class _(CalledByItself):
+    def make(self):
+        target = Target()
+        self.reference = weakref.ref(target, self.clean_up)
+        return target
+
+
+@construct('weakref callback of what is collected')
+class _(CONSTRUCTS['weakref callback']):
+    def run(self):
+        self.target.cycle = self.target
+        work()
+        del self.target
+        gc.collect()
+        work()
+
+
+@construct('weakref.finalize')
+class _(CalledByItself):
+    def make(self):
+        target = Target()
+        self.finalizer = weakref.finalize(target, self.clean_up)
+        return target
+
+    def close(self):
+        self.finalizer.detach()
+
+
+@construct('weakref.WeakValueDictionary')
+class _(CalledByItself):
+    def make(self):
+        self.values = weakref.WeakValueDictionary()
+        self.values['key'] = target = Target()
+        return target
+
+    def is_broken(self):
+        # Not len(), which takes out what is dead.
+        return bool(self.values.data) != (self.alive() is not None)
+
+
+@construct('gc.callbacks')
+class _(Construct):
+    def __init__(self):
+        self.resource = Resource()
+
+    def callback(self, phase, info):
+        if phase == 'start':
+            self.resource.open()
+        else:
+            self.resource.close()
+
+    def run(self):
+        gc.callbacks.append(self.callback)
+        try:
+            work()
+            gc.collect()
+        finally:
+            gc.callbacks.remove(self.callback)
+
+    def is_broken(self):
+        return self.resource.state != 'closed'
+
+    def close(self):
+        # An interrupt can come before the `try`.
+        with contextlib.suppress(ValueError):
+            gc.callbacks.remove(self.callback)
+
+
+if ctypes is not None:
+    @construct('callback of ctypes')
+    class _(Construct):
+        result = 7
+
+        def __init__(self):
+            self.resource = Resource()
+            self.function = ctypes.CFUNCTYPE(ctypes.c_int)(self.callback)
+
+        def callback(self):
+            with self.resource:
+                step()
+            return 7
+
+        def run(self):
+            work()
+            self.result = self.function()
+            work()
+
+        def is_broken(self):
+            return self.result != 7 or self.resource.state != 'closed'
 
 
 # Generators and coroutines.
@@ -3046,6 +3231,97 @@ class SweepTests(unittest.TestCase):
                 break
         else:
             self.fail('step() was not interrupted')
+
+
+class ThreadTests(unittest.TestCase):
+    """Only run() can be interrupted, not how a thread starts and ends."""
+
+    def cut(self, n):
+        """Run a thread with an interrupt at its n-th check point.
+
+        Return whether there was one, and how often run() was left by it.
+        """
+        exc = Interrupt(n)
+        noted = []
+        handled = []
+        unraisable = []
+
+        class Thread(threading.Thread):
+            def _set_ident(self):
+                super()._set_ident()
+                _interrupts.sweep_start(n, 'eval', exc)
+
+            def run(self):
+                noted.append('run')
+                work()
+                noted.append('ran')
+
+            def _delete(self):
+                super()._delete()
+                noted.append('deleted')
+                noted.append(_interrupts.sweep_stop()[1])
+
+        def excepthook(args):
+            step()
+            handled.append(args.exc_value)
+            step()
+
+        with (support.swap_attr(threading, 'excepthook', excepthook),
+              support.swap_attr(sys, 'unraisablehook', unraisable.append)):
+            thread = Thread(daemon=True)
+            thread.start()
+            thread.join(support.SHORT_TIMEOUT)
+            self.assertFalse(thread.is_alive(), n)
+        self.assertNotIn(thread, threading.enumerate())
+        self.assertEqual(unraisable, [])
+        *noted, deleted, delivered = noted
+        self.assertEqual(deleted, 'deleted')
+        self.assertIn(handled, ([], [exc]))
+        if not handled:
+            # It came too late, and ended with the thread.
+            self.assertEqual(noted, ['run', 'ran'])
+        return delivered, bool(handled)
+
+    def test_every_point(self):
+        count = raised = 0
+        while True:
+            delivered, handled = self.cut(count + 1)
+            if not delivered:
+                break
+            count += 1
+            raised += handled
+        # Some before run(), some in it, some after.
+        self.assertGreater(count, 10)
+        self.assertGreater(raised, 4)
+        self.assertLess(raised, count)
+
+    def test_what_it_runs_is_open(self):
+        masked = []
+
+        def target():
+            masked.append(threading.interrupts_masked())
+        for thread in (threading.Thread(target=target),
+                       threading.Timer(0, target)):
+            thread.start()
+            thread.join()
+        _thread.start_joinable_thread(target).join()
+        self.assertEqual(masked, [False] * 3)
+
+    def test_run_open_takes_functions(self):
+        self.assertEqual(_interrupts.run_open(dict, [('a', 1)], b=2),
+                         {'a': 1, 'b': 2})
+        with self.assertRaises(ZeroDivisionError):
+            _interrupts.run_open(divmod, 1, 0)
+        with self.assertRaises(TypeError):
+            _interrupts.run_open()
+
+    def test_run_open_opens_what_is_outside(self):
+        try:
+            pass
+        finally:
+            self.assertTrue(threading.interrupts_masked())
+            masked = _interrupts.run_open(threading.interrupts_masked)
+        self.assertFalse(masked)
 
 
 class SuppressingTests(unittest.TestCase):
