@@ -188,6 +188,9 @@ enum {
     _PyInterruptCore_RUNNING = 0,
     /* A call is blocked in the kernel: only hard regions mask. */
     _PyInterruptCore_BLOCKED = 1,
+    /* As RUNNING, between two instructions: what was called has returned.  For C;
+     * the core makes no difference. */
+    _PyInterruptCore_BETWEEN = 2,
 };
 
 
@@ -220,6 +223,7 @@ _PyInterruptState_IsKicked(const _PyInterruptState *state)
 /* Switch masking on or off for the process.  Off: MustWait() answers "raise"
  * whatever the levels and scopes.  Call before any thread can be interrupted. */
 _PyInterruptCore_API(void) _PyInterruptCore_SetMasks(int enabled);
+_PyInterruptCore_API(int) _PyInterruptCore_GetMasks(void);
 
 /* What MustWait() answers. */
 enum {

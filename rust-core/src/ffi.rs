@@ -338,6 +338,12 @@ pub extern "C" fn _PyInterruptCore_SetMasks(enabled: c_int) {
 
 /// See the header.
 #[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_GetMasks() -> c_int {
+    MASKS_ENABLED.load(Relaxed).into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_MustWait(
     state: *mut InterruptState,
     carried: *const Carried,

@@ -423,7 +423,13 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
     unlock_carried(tstate->interp);
     switch (answer) {
         case _PyInterruptCore_RAISE:
-            return 0;
+            if (place != _PyInterruptCore_BETWEEN
+                || !_PyInterrupts_ValueInFlight(tstate))
+            {
+                return 0;
+            }
+            _Py_set_eval_breaker_bit(tstate, bits);
+            break;
         case _PyInterruptCore_WAIT:
             /* Masked code runs at full speed.  A bit that another thread sets
                again meanwhile is only asked about once more. */
@@ -619,7 +625,7 @@ _PyInterrupts_Deliver(PyThreadState *tstate, int place)
 int
 _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate)
 {
-    return deliver_and_count(tstate, _PyInterruptCore_RUNNING,
+    return deliver_and_count(tstate, _PyInterruptCore_BETWEEN,
                              _PyInterruptCore_IN_EVAL_LOOP);
 }
 

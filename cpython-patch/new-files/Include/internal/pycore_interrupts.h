@@ -44,6 +44,10 @@ extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
 extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
                                   int place);
 
+/* The eval loop looks for interrupts between two instructions.  Is a value on its way
+   to something that guards it, so that an interrupt is better raised in there? */
+extern int _PyInterrupts_ValueInFlight(PyThreadState *tstate);
+
 /* Python code that the interpreter masks itself, whatever scopes there are: a
    soft region for what an interrupt runs, a hard one for what is finalized;
    `kind` is _PyInterruptCore_REGION_SOFT or a neighbour.  LeaveRegion() must be

@@ -374,7 +374,8 @@ class BombTests(unittest.TestCase):
         read, write = os.pipe()
         with open(write, 'wb') as end:
             child = subprocess.Popen(
-                [sys.executable, *options, '-c', code], stdin=read,
+                [sys.executable, '-W', 'ignore::ResourceWarning', *options,
+                 '-c', code], stdin=read,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             os.close(read)
             with child:

@@ -943,6 +943,206 @@ class _(Construct):
         return self.resource.opened
 
 
+# Values in flight: what a call has acquired, on its way to what guards it.
+
+class LockConstruct(Construct):
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def is_broken(self):
+        return self.lock.locked()
+
+
+@construct('acquire, then try')
+class _(LockConstruct):
+    def run(self):
+        work()
+        self.lock.acquire()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('if acquire with a timeout, then try')
+class _(LockConstruct):
+    def run(self):
+        if self.lock.acquire(timeout=5):
+            try:
+                work()
+            finally:
+                self.lock.release()
+
+
+@construct('while not acquire, then try')
+class _(LockConstruct):
+    def run(self):
+        while not self.lock.acquire(False):
+            work()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('acquire into an attribute, then try')
+class _(LockConstruct):
+    def run(self):
+        self.taken = self.lock.acquire()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('acquire into a subscript, then try')
+class _(LockConstruct):
+    def run(self):
+        taken = {}
+        taken['lock'] = self.lock.acquire()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('acquire with a walrus, then try')
+class _(LockConstruct):
+    def run(self):
+        if (taken := self.lock.acquire()) is not None:
+            try:
+                work()
+            finally:
+                self.lock.release()
+
+
+@construct('functions that return what they acquired, then try')
+class _(LockConstruct):
+    def acquire(self):
+        return self.lock.acquire()
+
+    def deep(self):
+        return self.acquire()
+
+    def run(self):
+        self.deep()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('a function called from C that returns what it acquired, then try')
+class _(LockConstruct):
+    def acquire(self, *args):
+        return self.lock.acquire()
+
+    def run(self):
+        functools.partial(self.acquire, 1)()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+@construct('a function that acquires, then with')
+class _(LockConstruct):
+    def make(self):
+        self.lock.acquire()
+        return self
+
+    def __enter__(self):
+        work()
+
+    def __exit__(self, *exc_info):
+        self.lock.release()
+
+    def run(self):
+        with self.make():
+            work()
+
+
+class DescriptorConstruct(Construct):
+    """Broken if a file descriptor is left."""
+
+    def __init__(self):
+        self.before = os_helper.fd_count()
+
+    def is_broken(self):
+        return os_helper.fd_count() != self.before
+
+
+@construct('os.open, then try')
+class _(DescriptorConstruct):
+    def run(self):
+        fd = os.open(os.devnull, os.O_RDONLY)
+        try:
+            work()
+        finally:
+            os.close(fd)
+
+
+@construct('os.pipe into two names, then try')
+class _(DescriptorConstruct):
+    def run(self):
+        work()
+        r, w = os.pipe()
+        try:
+            work()
+        finally:
+            os.close(r)
+            os.close(w)
+
+
+@construct('os.open in __init__, then try')
+class _(DescriptorConstruct):
+    class File:
+        def __init__(self):
+            self.fd = os.open(os.devnull, os.O_RDONLY)
+
+    def run(self):
+        file = self.File()
+        try:
+            work()
+        finally:
+            os.close(file.fd)
+
+
+@construct('os.open in __enter__')
+class _(DescriptorConstruct):
+    class File:
+        def __enter__(self):
+            self.fd = os.open(os.devnull, os.O_RDONLY)
+
+        def __exit__(self, *exc_info):
+            os.close(self.fd)
+
+    def run(self):
+        with self.File():
+            work()
+
+
+@construct('return of what was taken in with')
+class _(Construct):
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.items = ['item']
+
+    def take(self):
+        with self.lock:
+            return self.items.pop()
+
+    def run(self):
+        item = self.take()
+        try:
+            work()
+        finally:
+            self.items.append(item)
+
+    def is_broken(self):
+        return self.items != ['item'] or self.lock.locked()
+
+
 # What the interpreter calls by itself.  With masks off, what an interrupt raises in
 # there is reported as unraisable.
 
