@@ -298,13 +298,11 @@ look_ahead(const origin *from, int index, known_value known, int steps)
                 if (following == BEFORE_WITH || following == BEFORE_ASYNC_WITH) {
                     return IS_GUARDED;
                 }
-                if (!from->has_value) {
-                    return CHECKS;
-                }
                 if (following != LOAD_CONST) {
                     /* A `finally`.  If the value is not on the stack any more, it
                        is not going to be returned. */
-                    return known.copies > 0 ? IS_GUARDED : CHECKS;
+                    return from->has_value && known.copies > 0 ? IS_GUARDED
+                                                               : CHECKS;
                 }
                 next = skip_exit(code, index);
                 if (next == 0) {

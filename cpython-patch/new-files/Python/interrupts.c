@@ -429,7 +429,7 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
                 return 0;
             }
             _Py_set_eval_breaker_bit(tstate, bits);
-            break;
+            return _PyInterrupts_IN_FLIGHT;
         case _PyInterruptCore_WAIT:
             /* Masked code runs at full speed.  A bit that another thread sets
                again meanwhile is only asked about once more. */
@@ -514,7 +514,7 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
                                       place);
     int forced = 0;
     int only_break = 0;
-    if (wait) {
+    if (wait == 1) {
         only_break = is_finalizing(tstate);
         int may_force = !only_break || place == _PyInterruptCore_BLOCKED;
         forced = _PyInterruptCore_SignalWaits(state, signum, may_force);
@@ -1184,11 +1184,12 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
         _PyInterruptCore_Fewer(state);
         return 0;
     }
-    if (_PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place)
-        && !sent_is_forced(tstate))
-    {
-        _PyInterruptCore_HoldBack(state);
-        _PyInterruptCore_SentWaits(state);
+    int wait = _PyInterrupts_MustWait(tstate, _PY_ASYNC_EXCEPTION_BIT, place);
+    if (wait && !sent_is_forced(tstate)) {
+        if (wait != _PyInterrupts_IN_FLIGHT) {
+            _PyInterruptCore_HoldBack(state);
+            _PyInterruptCore_SentWaits(state);
+        }
         return 0;
     }
     PyObject *exc = take_sent(tstate);

@@ -38,9 +38,12 @@ extern void _PyInterrupts_ClearInterp(PyInterpreterState *interp);
 /* In the child of a fork nothing waits: it was sent to the parent. */
 extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
 
+/* What _PyInterrupts_MustWait() returns if nothing masks. */
+#define _PyInterrupts_IN_FLIGHT 2
+
 /* Must what the eval-breaker bits `bits` stand for wait?  If so, return 1 and
    take the bits out of the eval breaker until the code that masks has been
-   left. */
+   left; or IN_FLIGHT, and the next check point asks again. */
 extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
                                   int place);
 

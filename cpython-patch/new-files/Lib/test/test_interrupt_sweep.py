@@ -119,20 +119,9 @@ def construct(name, **attributes):
 
 # Constructs that leave something broken although masks are on, and why.
 KNOWN_OPEN = {
-    'threading.Condition.wait':
-        'wait() gives the lock back before the `try` that takes it again, and '
-        'its waiter stays in the list',
-    'queue.Queue.put':
-        'put() counts the item as unfinished after it has put it in',
     'queue.Queue.get':
-        'get() has taken the item out when it notifies, and loses it',
-    'tempfile.TemporaryDirectory':
-        'the directory exists before there is an object that removes it',
-    'tempfile.NamedTemporaryFile':
-        'the file is open before there is an object that closes it, and that '
-        'object may be half made',
-    'import of a submodule':
-        'the module is complete before it is an attribute of its package',
+        'the caller does not guard what it gets, so it is lost if the '
+        'interrupt comes when get() returns',
 }
 
 
@@ -365,6 +354,20 @@ class _(QueueConstruct):
     def is_broken(self):
         return (self.lock_is_held()
                 or (self.item is None and len(self.queue.queue) != 1))
+
+
+@construct('queue.Queue.get, then try', is_open=True)
+class _(QueueConstruct):
+    def run(self):
+        item = self.queue.get()
+        try:
+            work()
+        finally:
+            self.queue.put(item)
+
+    def is_broken(self):
+        return (self.lock_is_held() or len(self.queue.queue) != 1
+                or self.queue.unfinished_tasks not in (1, 2))
 
 
 @construct('Future.set_result', is_open=False)
