@@ -9,16 +9,18 @@
    call has handed over its result, or where a region ends, this file looks ahead in
    the bytecode: if only steps without a check point lie between there and
 
-   - the start of a `try`, or of the body of a `with`, that does not contain the call,
+   - a check point inside of a `try`, or of the body of a `with`, that does not contain
+     the call,
    - a with statement that enters,
-   - the body of a `finally`, after a call: its end looks ahead again,
+   - the body of a `finally`, with a value that is going to be returned: its end looks
+     ahead again,
 
-   or if a return leads to a caller of which that is true, it is raised later, inside
-   of that.  It is never carried out of an `except` that could have caught it, nor out
-   of a `with`, which could have, too, unless the value is returned from there.
+   or if a return leads to a caller of which that is true, it is raised later, there.
+   It is never carried out of an `except` that could have caught it, nor out of a `with`,
+   which could have, too, unless the value is returned from there.
 
    All this happens only if something is pending and would be raised.  Whatever is not
-   known here to be such a step counts as none, so that nothing goes deaf. */
+   known here to be such a step ends the search: then it is raised at once. */
 
 #include "Python.h"
 #include "pycore_code.h"          // _Py_GetBaseOpcode()
@@ -28,7 +30,7 @@
 #include "opcode_ids.h"
 
 /* How far it looks, in instructions and in returns. */
-#define MAX_STEPS 16
+#define MAX_STEPS 32
 #define MAX_RETURNS 8
 /* Blocks nest up to 20 deep, and each has a handler and what cleans up after it. */
 #define MAX_HANDLERS 64
@@ -149,12 +151,12 @@ has_handler(const protection *around, int handler)
 /* Looking ahead */
 
 typedef enum {
-    /* A way ends where an interrupt would not be caught by what can catch it
-       now, or nobody knows where. */
+    /* On some way an interrupt may not be caught by what can catch it now, or
+       nobody knows. */
     ESCAPES,
     /* Every way comes to a check point. */
     CHECKS,
-    /* And at least one to something that guards the value. */
+    /* And at least one to one where something guards the value. */
     IS_GUARDED,
 } outcome;
 
@@ -239,7 +241,8 @@ typedef struct {
     int returns;
 } origin;
 
-static outcome look_in_caller(const origin *from, PyObject *value);
+static outcome look_in_caller(const origin *from, PyObject *value,
+                              int guarded);
 
 static outcome
 both(outcome one, outcome other)
@@ -250,23 +253,19 @@ both(outcome one, outcome other)
     return Py_MAX(one, other);
 }
 
-/* Where an interrupt could be raised anywhere, as far as we know. */
 static outcome
-unknown(const origin *from)
-{
-    return from->around.catching > 0 ? ESCAPES : CHECKS;
-}
-
-static outcome
-look_ahead(const origin *from, int index, known_value known, int steps)
+look_ahead(const origin *from, int index, known_value known, int guarded,
+           int steps)
 {
     PyCodeObject *code = from->code;
     int oparg = 0;
     /* A `with`, for a return and nothing else. */
     int leaves = 0;
+    /* The body of a `finally`, with a value that is going to be returned. */
+    int in_finally = 0;
     for (; steps > 0; steps--) {
         if (index >= Py_SIZE(code)) {
-            return unknown(from);
+            return ESCAPES;
         }
         protection here;
         protection_of(code, index, &here);
@@ -283,12 +282,13 @@ look_ahead(const origin *from, int index, known_value known, int steps)
         if (leaves && opcode != RETURN_VALUE && opcode != SWAP && opcode != NIT
             && opcode != EXTENDED_ARG)
         {
-            return unknown(from);
+            return ESCAPES;
         }
         if (here.count > 0 && !has_handler(&from->around, here.handlers[0])
             && kind_of(code, here.handlers[0]) != CLEANS_UP)
         {
-            return IS_GUARDED;
+            /* If there is a check point in there, which is still to be found. */
+            guarded = 1;
         }
         oparg = (oparg << 8) | oparg_at(code, index);
         int next = index + 1 + _PyOpcode_Caches[opcode];
@@ -296,29 +296,31 @@ look_ahead(const origin *from, int index, known_value known, int steps)
             case NIT: {
                 int following = _Py_GetBaseOpcode(code, index + 1);
                 if (following == BEFORE_WITH || following == BEFORE_ASYNC_WITH) {
+                    /* Its exit is a check point at the latest. */
                     return IS_GUARDED;
                 }
-                if (following != LOAD_CONST) {
-                    /* A `finally`.  If the value is not on the stack any more, it
-                       is not going to be returned. */
-                    return from->has_value && known.copies > 0 ? IS_GUARDED
-                                                               : CHECKS;
+                int after = skip_exit(code, index);
+                if (after != 0) {
+                    next = after;
+                    leaves = 1;
+                    known.top = NULL;
                 }
-                next = skip_exit(code, index);
-                if (next == 0) {
-                    return CHECKS;
+                else {
+                    in_finally = from->has_value && known.copies > 0;
                 }
-                leaves = 1;
-                known.top = NULL;
                 break;
             }
+            case TIT:
+                in_finally = 0;
+                break;
             case RETURN_VALUE:
                 return (from->around.catching > 0 ? ESCAPES
-                        : look_in_caller(from, known.top));
+                        : look_in_caller(from, known.top, guarded));
             case RETURN_CONST:
                 return (from->around.catching > 0 ? ESCAPES
                         : look_in_caller(from, PyTuple_GET_ITEM(
-                                                   code->co_consts, oparg)));
+                                                   code->co_consts, oparg),
+                                         guarded));
             case POP_JUMP_IF_TRUE:
             case POP_JUMP_IF_FALSE:
             case POP_JUMP_IF_NONE:
@@ -326,8 +328,12 @@ look_ahead(const origin *from, int index, known_value known, int steps)
                 int jump = jumps(opcode, known.top);
                 pop_known(&known);
                 if (jump < 0) {
-                    return both(look_ahead(from, next, known, steps - 1),
-                                look_ahead(from, next + oparg, known,
+                    if (in_finally || leaves) {
+                        return ESCAPES;
+                    }
+                    return both(look_ahead(from, next, known, guarded,
+                                           steps - 1),
+                                look_ahead(from, next + oparg, known, guarded,
                                            steps - 1));
                 }
                 if (jump) {
@@ -346,9 +352,11 @@ look_ahead(const origin *from, int index, known_value known, int steps)
             case CALL:
             case CALL_KW:
             case CALL_FUNCTION_EX:
+                /* In a `finally` it waits for the end, which looks ahead again. */
+                return guarded || in_finally ? IS_GUARDED : CHECKS;
             case JUMP_BACKWARD:
             case RESUME:
-                return CHECKS;
+                return guarded ? IS_GUARDED : CHECKS;
             case COPY:
                 if (oparg == 1) {
                     known.copies++;
@@ -366,12 +374,15 @@ look_ahead(const origin *from, int index, known_value known, int steps)
                 known.top = negated(known.top);
                 break;
             case POP_TOP:
+            case STORE_ATTR:
             case STORE_DEREF:
             case STORE_FAST:
             case STORE_GLOBAL:
             case STORE_NAME:
+            case STORE_SUBSCR:
                 pop_known(&known);
                 break;
+            case END_SEND:
             case NOP:
                 break;
             /* Code of Python that these run has check points of its own, and is
@@ -392,23 +403,21 @@ look_ahead(const origin *from, int index, known_value known, int steps)
             case LOAD_GLOBAL:
             case LOAD_NAME:
             case PUSH_NULL:
-            case STORE_ATTR:
             case STORE_FAST_LOAD_FAST:
             case STORE_FAST_STORE_FAST:
             case STORE_SLICE:
-            case STORE_SUBSCR:
             case SWAP:
             case UNPACK_EX:
             case UNPACK_SEQUENCE:
                 known.top = NULL;
                 break;
             default:
-                return unknown(from);
+                return ESCAPES;
         }
         oparg = 0;
         index = next;
     }
-    return unknown(from);
+    return ESCAPES;
 }
 
 static inline int
@@ -419,7 +428,7 @@ index_of(_PyInterpreterFrame *frame, PyCodeObject *code)
 
 static outcome
 look_from(_PyInterpreterFrame *frame, int index, int next, int has_value,
-          PyObject *value, int returns)
+          PyObject *value, int guarded, int returns)
 {
     origin from = {
         .frame = frame,
@@ -428,7 +437,7 @@ look_from(_PyInterpreterFrame *frame, int index, int next, int has_value,
         .returns = returns,
     };
     protection_of(from.code, index, &from.around);
-    return look_ahead(&from, next, know(value), MAX_STEPS);
+    return look_ahead(&from, next, know(value), guarded, MAX_STEPS);
 }
 
 static int
@@ -439,7 +448,7 @@ is_call(int opcode)
 }
 
 static outcome
-look_in_caller(const origin *from, PyObject *value)
+look_in_caller(const origin *from, PyObject *value, int guarded)
 {
     _PyInterpreterFrame *caller = from->frame->previous;
     int through_c = 0;
@@ -450,23 +459,24 @@ look_in_caller(const origin *from, PyObject *value)
     if (caller == NULL || from->returns >= MAX_RETURNS
         || caller->interrupt_level != _PyInterruptLevel_OPEN)
     {
-        return unknown(from);
+        return ESCAPES;
     }
     PyCodeObject *code = _PyFrame_GetCode(caller);
     int index = index_of(caller, code);
     int opcode = _Py_GetBaseOpcode(code, index);
     if (through_c && !is_call(opcode)) {
         /* A call looks ahead again when the function in C returns. */
-        return unknown(from);
+        return ESCAPES;
     }
     if (through_c) {
         /* That of the call is in any case inside of what can catch it. */
         int next = index + 1 + _PyOpcode_Caches[opcode];
-        return Py_MAX(CHECKS, look_from(caller, index, next, 1, NULL,
-                                        from->returns + 1));
+        return (guarded ? IS_GUARDED
+                : Py_MAX(CHECKS, look_from(caller, index, next, 1, NULL, 0,
+                                           from->returns + 1)));
     }
     return look_from(caller, index, index + caller->return_offset, 1, value,
-                     from->returns + 1);
+                     guarded, from->returns + 1);
 }
 
 int
@@ -490,5 +500,6 @@ _PyInterrupts_ValueInFlight(PyThreadState *tstate)
         value = frame->localsplus[frame->stacktop - 1];
     }
     int next = index + 1 + _PyOpcode_Caches[opcode];
-    return look_from(frame, index, next, has_value, value, 0) == IS_GUARDED;
+    return look_from(frame, index, next, has_value, value, 0, 0)
+           == IS_GUARDED;
 }

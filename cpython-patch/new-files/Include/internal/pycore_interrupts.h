@@ -305,7 +305,7 @@ extern void _PyInterrupts_StartAfresh(void);
 
 /* Would an interrupt that arrives now have to wait?  Does one? */
 extern int _PyInterrupts_Masked(void);
-extern int _PyInterrupts_Pending(void);
+PyAPI_FUNC(int) _PyInterrupts_Pending(void);
 
 /* Send an exception or a class to a thread of this interpreter; if it is forced,
    nothing there masks it.  Return 1, 0 if there is no such thread, -1 with

@@ -1275,6 +1275,17 @@ class _(CalledByItself):
         return bool(self.values.data) != (self.alive() is not None)
 
 
+@construct('close() of a file that is dropped')
+class _(CalledByItself):
+    def make(self):
+        class File(io.RawIOBase):
+            def close(file):
+                if not file.closed:
+                    self.clean_up()
+                    super().close()
+        return File()
+
+
 @construct('gc.callbacks')
 class _(Construct):
     def __init__(self):
@@ -3508,7 +3519,22 @@ class ThreadTests(unittest.TestCase):
             thread.start()
             thread.join()
         _thread.start_joinable_thread(target).join()
-        self.assertEqual(masked, [False] * 3)
+        handle = _thread._ThreadHandle()
+        _thread.start_joinable_thread(target, handle=handle).join()
+
+        class Thread(threading.Thread):
+            def _bootstrap_inner(self):
+                self._set_ident()
+                self._started.set()
+                with threading._active_limbo_lock:
+                    threading._active[self._ident] = self
+                    del threading._limbo[self]
+                self.run()
+                self._delete()
+        thread = Thread(target=target)
+        thread.start()
+        thread.join()
+        self.assertEqual(masked, [False] * 5)
 
     def test_run_open_takes_functions(self):
         self.assertEqual(_interrupts.run_open(dict, [('a', 1)], b=2),

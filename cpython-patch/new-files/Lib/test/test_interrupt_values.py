@@ -151,6 +151,77 @@ class CatchingTests(ValuesTestCase):
                 pass
         self.caught(generator)
 
+    def test_guards_without_a_check_point(self):
+        # What comes after them may be outside of what catches.
+        class Busy:
+            def by_finally(self):
+                sent = send()
+                try:
+                    self.sent = sent
+                finally:
+                    self.busy = False
+                return sent
+
+            def by_return(self):
+                try:
+                    return send()
+                finally:
+                    self.busy = False
+
+            def by_except(self):
+                send()
+                try:
+                    self.busy = False
+                except ValueError:
+                    pass
+        send = self.send
+        for name in 'by_finally', 'by_return', 'by_except':
+            def function(send):
+                try:
+                    getattr(Busy(), name)()
+                except Interrupt:
+                    return 'caught'
+            self.caught(function)
+
+        def here(send):
+            try:
+                send()
+                try:
+                    busy = False
+                except ValueError:
+                    pass
+            except Interrupt:
+                return 'caught'
+        self.caught(here)
+
+        def generator(send):
+            def numbers():
+                yield 1
+                send()
+                try:
+                    busy = False
+                finally:
+                    busy = True
+            try:
+                for _ in numbers():
+                    pass
+            except Interrupt:
+                return 'caught'
+        self.caught(generator)
+
+    def test_many_constants(self):
+        # The exit of the `with` loads None with an EXTENDED_ARG.
+        code = ('def many(send):\n'
+                '    "documentation"\n'
+                + ''.join(f'    x = {i}.25\n' for i in range(300))
+                + '    with contextlib.suppress(Interrupt):\n'
+                  '        obj.x = send()\n'
+                  '        return "missed"\n'
+                  '    return "caught"\n')
+        namespace = {**globals(), 'obj': CatchingTests}
+        exec(code, namespace)
+        self.caught(namespace['many'])
+
     def test_with_that_suppresses(self):
         def at_its_end(send):
             with contextlib.suppress(Interrupt):
