@@ -188,9 +188,9 @@ enum {
     _PyInterruptCore_RUNNING = 0,
     /* A call is blocked in the kernel: only hard regions mask. */
     _PyInterruptCore_BLOCKED = 1,
-    /* As RUNNING, between two instructions: what was called has returned.  For C;
-     * the core makes no difference. */
-    _PyInterruptCore_BETWEEN = 2,
+    /* As RUNNING, but a value is on its way to what guards it.  For C; the core
+     * makes no difference. */
+    _PyInterruptCore_IN_FLIGHT = 2,
 };
 
 

@@ -423,9 +423,7 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
     unlock_carried(tstate->interp);
     switch (answer) {
         case _PyInterruptCore_RAISE:
-            if (place != _PyInterruptCore_BETWEEN
-                || !_PyInterrupts_ValueInFlight(tstate))
-            {
+            if (place != _PyInterruptCore_IN_FLIGHT) {
                 return 0;
             }
             _Py_set_eval_breaker_bit(tstate, bits);
@@ -623,10 +621,9 @@ _PyInterrupts_Deliver(PyThreadState *tstate, int place)
 }
 
 int
-_PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate)
+_PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate, int place)
 {
-    return deliver_and_count(tstate, _PyInterruptCore_BETWEEN,
-                             _PyInterruptCore_IN_EVAL_LOOP);
+    return deliver_and_count(tstate, place, _PyInterruptCore_IN_EVAL_LOOP);
 }
 
 int

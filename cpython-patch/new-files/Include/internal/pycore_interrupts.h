@@ -47,7 +47,7 @@ extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
 extern int _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits,
                                   int place);
 
-/* The eval loop looks for interrupts between two instructions.  Is a value on its way
+/* The eval loop is between two instructions.  Is a value on its way
    to something that guards it, so that an interrupt is better raised in there? */
 extern int _PyInterrupts_ValueInFlight(PyThreadState *tstate);
 
@@ -101,7 +101,7 @@ _PyInterrupts_BeforeBlocking(PyThreadState *tstate)
 }
 
 /* The same at a check point of the eval loop: tests count those. */
-extern int _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate);
+extern int _PyInterrupts_DeliverInEvalLoop(PyThreadState *tstate, int place);
 
 /* Raise what other threads have sent, if it may be raised here.  Return -1 if an
    exception was set, otherwise 0. */
