@@ -113,7 +113,7 @@ unsafe extern "C" {
     fn mini_hand_over(t: *mut Thread, from: *const Frame, mark: usize) -> c_int;
     fn mini_start_to_enter(t: *mut Thread, mark: *mut usize) -> usize;
     fn mini_has_entered(t: *mut Thread, handler: usize, mark: usize, raised: c_int) -> c_int;
-    static mini_layout: [usize; 30];
+    static mini_layout: [usize; 31];
 }
 
 /// The C object file calls these; naming them makes the linker take them.
