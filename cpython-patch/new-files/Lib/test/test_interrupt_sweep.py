@@ -356,6 +356,27 @@ class _(QueueConstruct):
                 or (self.item is None and len(self.queue.queue) != 1))
 
 
+@construct('queue.Queue.task_done')
+class _(QueueConstruct):
+    def run(self):
+        self.queue.task_done()
+
+    def is_broken(self):
+        # Whoever joins is told that all is done if and only if it is.
+        return (self.lock_is_held()
+                or (self.told and self.queue.unfinished_tasks > 0))
+
+    def __init__(self):
+        super().__init__()
+        self.told = False
+        notify_all = self.queue.all_tasks_done.notify_all
+
+        def tell():
+            notify_all()
+            self.told = True
+        self.queue.all_tasks_done.notify_all = tell
+
+
 @construct('queue.Queue.get, then try', is_open=True)
 class _(QueueConstruct):
     def run(self):
