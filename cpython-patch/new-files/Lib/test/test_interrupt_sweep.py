@@ -1,9 +1,8 @@
 """Interrupted at each check point, constructs leave nothing broken.
 
 test.support.interrupt_sweep cuts a function at one check point after the
-other.  Here this is done to a table of constructs.  With masks on, none of
-them may leave anything broken but for what KNOWN_OPEN lists; with masks off,
-those that are marked `breaks` have to, or the table would show nothing.
+other.  Here this is done to a table of what the language is made of;
+test_interrupt_library has one of the library.
 
 That mistakes in the masks are found is shown by making them: every kind of NIT
 and TIT is taken out of the bytecode of a function in turn, and every place
@@ -12,26 +11,18 @@ where the interpreter asks again about what waits is switched off in turn.
 The promises are written down in InternalDocs/interrupt_masking.md.
 """
 
-import _imp
 import _interrupts
 import _thread
 import asyncio
 import collections
-import concurrent.futures
 import contextlib
-import decimal
 import dis
 import functools
 import gc
 import io
 import itertools
-import json
-import logging
 import operator
 import os
-import py_compile
-import queue
-import shutil
 import signal
 import sys
 import tempfile
@@ -49,7 +40,10 @@ except ImportError:
 
 from test import support
 from test.support import (
-    interrupt_sweep, os_helper, script_helper, threading_helper)
+    interrupt_sweep, os_helper, threading_helper)
+from test.support.interrupt_constructs import (
+    AsyncResource, Construct, Failure, LockClass, Resource, Table, TableTests,
+    exhaust, report, step, suspend, work)
 from test.support.interrupt_sweep import (
     KINDS, Interrupt, SweepError, drain, masking_instructions, suppressing,
     sweep)
@@ -58,94 +52,11 @@ if not hasattr(signal, 'SIGUSR1'):
     raise unittest.SkipTest('needs SIGUSR1')
 
 
-class Failure(Exception):
-    """What the code under test raises by itself."""
-
-
-def step():
-    """A step of setting up or cleaning up; the call is a check point."""
-
-
-def work():
-    """The body of a construct: a call, so that it can be interrupted."""
-
-
-# Runs an iterator to its end without a check point of its own.  A loop that
-# drives a coroutine can itself be interrupted, and then has to close it.
-exhaust = functools.partial(collections.deque, maxlen=0)
-
-
-# The table.
-
-class Construct:
-    """A construct: its state, what is interrupted, what must not be left."""
-
-    name = None
-    # Is something left broken with masks off?
-    breaks = True
-    # Its work() can be interrupted; False if it has none, or masks it.
-    is_open = True
-    # What run() may raise by itself.
-    errors = ()
-
-    def run(self):
-        raise NotImplementedError
-
-    def is_broken(self):
-        raise NotImplementedError
-
-    def is_broken_by(self, run):
-        return self.is_broken()
-
-    def close(self):
-        pass
-
-
-CONSTRUCTS = {}
-
-
-def construct(name, **attributes):
-    """Put a class into the table."""
-    def register(cls):
-        assert name not in CONSTRUCTS, name
-        cls.name = name
-        for key, value in attributes.items():
-            assert hasattr(cls, key), key
-            setattr(cls, key, value)
-        CONSTRUCTS[name] = cls
-        return cls
-    return register
-
-
-# Constructs that leave something broken although masks are on, and why.
-KNOWN_OPEN = {
-    'queue.Queue.get':
-        'the caller does not guard what it gets, so it is lost if the '
-        'interrupt comes when get() returns',
-}
+TABLE = Table()
+construct = TABLE.construct
 
 
 # Locks.
-
-class LockClass:
-    """A lock that knows its owner, as many libraries write it."""
-
-    def __init__(self):
-        self.inner = threading.Lock()
-        self.owner = None
-
-    def __enter__(self):
-        self.inner.acquire()
-        self.owner = threading.get_ident()
-        return self
-
-    def __exit__(self, *exc_info):
-        self.owner = None
-        self.inner.release()
-
-    def is_held(self):
-        return self.inner.locked() or self.owner is not None
-
 
 @construct('lock class in Python')
 class _(Construct):
@@ -185,297 +96,6 @@ class _(Construct):
 
     def is_broken(self):
         return self.lock._is_owned()
-
-
-@construct('threading._PyRLock')
-class _(Construct):
-    def __init__(self):
-        self.lock = threading._PyRLock()
-
-    def run(self):
-        with self.lock:
-            with self.lock:
-                work()
-
-    def is_broken(self):
-        return self.lock._count != 0 or self.lock._block.locked()
-
-
-# Private names in the next ones: what holds its inner lock for ever would
-# block in every public method.
-
-@construct('threading.Semaphore')
-class _(Construct):
-    def __init__(self):
-        self.semaphore = threading.Semaphore(1)
-
-    def run(self):
-        with self.semaphore:
-            work()
-
-    def is_broken(self):
-        return (self.semaphore._value != 1
-                or self.semaphore._cond._lock.locked())
-
-
-@construct('threading.BoundedSemaphore')
-class _(Construct):
-    def __init__(self):
-        self.semaphore = threading.BoundedSemaphore(1)
-
-    def run(self):
-        with self.semaphore:
-            work()
-
-    def is_broken(self):
-        return (self.semaphore._value != 1
-                or self.semaphore._cond._lock.locked())
-
-
-@construct('threading.Condition', is_open=False)
-class _(Construct):
-    def __init__(self):
-        self.condition = threading.Condition()
-
-    def run(self):
-        with self.condition:
-            self.condition.notify()
-
-    def is_broken(self):
-        return self.condition._lock._is_owned()
-
-
-@construct('threading.Condition.wait', is_open=False)
-class _(Construct):
-    def __init__(self):
-        self.condition = threading.Condition()
-
-    def run(self):
-        with self.condition:
-            self.condition.wait(0)
-
-    def is_broken(self):
-        return (self.condition._lock._is_owned()
-                or len(self.condition._waiters) > 0)
-
-    def is_broken_by(self, run):
-        # If wait() ends without the lock, leaving `with` raises.
-        return self.is_broken() or isinstance(run.error, RuntimeError)
-
-    errors = RuntimeError
-
-
-@construct('threading.Event', is_open=False)
-class _(Construct):
-    def __init__(self):
-        self.event = threading.Event()
-
-    def run(self):
-        self.event.set()
-        self.event.wait()
-        self.event.clear()
-
-    def is_broken(self):
-        return self.event._cond._lock.locked()
-
-
-@construct('threading.Barrier', is_open=False)
-class _(Construct):
-    def __init__(self):
-        self.barrier = threading.Barrier(1)
-
-    def run(self):
-        self.barrier.wait()
-
-    def is_broken(self):
-        return self.barrier._count != 0 or self.barrier._cond._lock.locked()
-
-
-@construct('asyncio.Lock')
-class _(Construct):
-    def __init__(self):
-        self.lock = asyncio.Lock()
-        self.coroutine = self.use()
-        self.iterator = self.coroutine.__await__()
-
-    async def use(self):
-        async with self.lock:
-            work()
-
-    def run(self):
-        exhaust(self.iterator)
-
-    def is_broken(self):
-        return self.lock.locked()
-
-    def close(self):
-        self.coroutine.close()
-
-
-class QueueConstruct(Construct):
-    is_open = False
-
-    def __init__(self):
-        self.queue = queue.Queue()
-        self.queue.put('first')
-
-    def lock_is_held(self):
-        return self.queue.mutex.locked()
-
-
-@construct('queue.Queue, its lock')
-class _(QueueConstruct):
-    def run(self):
-        self.queue.put('second')
-        self.queue.get()
-        self.queue.task_done()
-
-    def is_broken(self):
-        return self.lock_is_held()
-
-
-@construct('queue.Queue.put')
-class _(QueueConstruct):
-    def run(self):
-        self.queue.put('second')
-
-    def is_broken(self):
-        return (self.lock_is_held()
-                or len(self.queue.queue) != self.queue.unfinished_tasks)
-
-
-@construct('queue.Queue.get')
-class _(QueueConstruct):
-    item = None
-
-    def run(self):
-        self.item = self.queue.get()
-
-    def is_broken(self):
-        return (self.lock_is_held()
-                or (self.item is None and len(self.queue.queue) != 1))
-
-
-@construct('queue.Queue.task_done')
-class _(QueueConstruct):
-    def run(self):
-        self.queue.task_done()
-
-    def is_broken(self):
-        # Whoever joins is told that all is done if and only if it is.
-        return (self.lock_is_held()
-                or (self.told and self.queue.unfinished_tasks > 0))
-
-    def __init__(self):
-        super().__init__()
-        self.told = False
-        notify_all = self.queue.all_tasks_done.notify_all
-
-        def tell():
-            notify_all()
-            self.told = True
-        self.queue.all_tasks_done.notify_all = tell
-
-
-@construct('queue.Queue.get, then try', is_open=True)
-class _(QueueConstruct):
-    def run(self):
-        item = self.queue.get()
-        try:
-            work()
-        finally:
-            self.queue.put(item)
-
-    def is_broken(self):
-        return (self.lock_is_held() or len(self.queue.queue) != 1
-                or self.queue.unfinished_tasks not in (1, 2))
-
-
-@construct('Future.set_result', is_open=False)
-class _(Construct):
-    def __init__(self):
-        self.future = concurrent.futures.Future()
-        self.future.set_running_or_notify_cancel()
-
-    def run(self):
-        self.future.set_result('result')
-
-    def is_broken(self):
-        return self.future._condition._lock._is_owned()
-
-
-@construct('logging.Handler.handle', is_open=False, breaks=False)
-class _(Construct):
-    def __init__(self):
-        self.handler = logging.StreamHandler(io.StringIO())
-        self.record = logging.makeLogRecord({'msg': 'message'})
-
-    def run(self):
-        self.handler.handle(self.record)
-
-    def is_broken(self):
-        return self.handler.lock._is_owned()
-
-    def close(self):
-        # Not forgotten, or logging.shutdown() would wait for it.
-        logging._handlerList[:] = [ref for ref in logging._handlerList
-                                   if ref() is not self.handler]
-
-
-# Context managers in Python.
-
-class Resource:
-    """A context manager; broken if it is anything but open or closed."""
-
-    def __init__(self, *, error_in_enter=None, error_in_exit=None,
-                 suppress=False):
-        self.state = 'closed'
-        self.error_in_enter = error_in_enter
-        self.error_in_exit = error_in_exit
-        self.suppress = suppress
-
-    def __enter__(self):
-        self.open()
-        if self.error_in_enter is not None:
-            self.close()
-            raise self.error_in_enter
-        return self
-
-    def __exit__(self, *exc_info):
-        self.close()
-        if self.error_in_exit is not None:
-            raise self.error_in_exit
-        return self.suppress
-
-    def open(self):
-        self.state = 'opening'
-        step()
-        self.state = 'open'
-
-    def close(self):
-        self.state = 'closing'
-        step()
-        self.state = 'closed'
-
-
-class AsyncResource(Resource):
-
-    async def __aenter__(self):
-        self.state = 'entering'
-        await suspend()
-        self.open()
-        return self
-
-    async def __aexit__(self, *exc_info):
-        self.state = 'leaving'
-        await suspend()
-        self.close()
-        return self.suppress
-
-
-@types.coroutine
-def suspend():
-    yield
 
 
 # Each way to leave the body of `with`.
@@ -1264,7 +884,7 @@ class _(CalledByItself):
 
 
 @construct('weakref callback of what is collected')
-class _(CONSTRUCTS['weakref callback']):
+class _(TABLE['weakref callback']):
     def run(self):
         self.target.cycle = self.target
         work()
@@ -1438,13 +1058,13 @@ class _(GeneratorConstruct):
 
 
 @construct('generator that is dropped while it waits for another')
-class _(CONSTRUCTS['generator that is dropped']):
+class _(TABLE['generator that is dropped']):
     def generator(self):
         yield from super().generator()
 
 
 @construct('generator that opens its scopes while it is finalized')
-class _(CONSTRUCTS['generator that is dropped']):
+class _(TABLE['generator that is dropped']):
     # `interrupts` opens no region of the interpreter's own.
     def generator(self):
         try:
@@ -1674,375 +1294,6 @@ class _(CoroutineConstruct):
             work()
 
 
-# The standard library.
-
-
-@construct('contextlib.contextmanager')
-class _(Construct):
-    def __init__(self):
-        self.resource = Resource()
-
-    @contextlib.contextmanager
-    def manager(self):
-        self.resource.open()
-        try:
-            yield
-        finally:
-            self.resource.close()
-
-    def run(self):
-        with self.manager():
-            work()
-
-    def is_broken(self):
-        return self.resource.state != 'closed'
-
-
-@construct('contextlib.contextmanager with exception')
-class _(CONSTRUCTS['contextlib.contextmanager']):
-    errors = Failure
-
-    def run(self):
-        with self.manager():
-            work()
-            raise Failure
-
-
-@construct('contextlib.ContextDecorator')
-class _(Construct):
-    class Decorator(Resource, contextlib.ContextDecorator):
-        pass
-
-    def __init__(self):
-        self.resource = self.Decorator()
-        self.function = self.resource(work)
-
-    def run(self):
-        self.function()
-
-    def is_broken(self):
-        return self.resource.state != 'closed'
-
-
-@construct('contextlib.closing')
-class _(Construct):
-    used = False
-
-    def __init__(self):
-        self.resource = Resource()
-        self.resource.open()
-
-    def run(self):
-        with contextlib.closing(self.resource):
-            self.used = True
-            work()
-
-    def is_broken(self):
-        return self.used and self.resource.state != 'closed'
-
-
-@construct('contextlib.suppress', breaks=False)
-class _(Construct):
-    errors = Failure
-
-    def run(self):
-        with contextlib.suppress(Failure):
-            work()
-            raise Failure
-
-    def is_broken(self):
-        return False
-
-    def is_broken_by(self, run):
-        return run.error is not None
-
-
-@construct('contextlib.nullcontext', breaks=False)
-class _(Construct):
-    def __init__(self):
-        self.resource = Resource()
-
-    def run(self):
-        with contextlib.nullcontext(self.resource):
-            work()
-
-    def is_broken(self):
-        return self.resource.state != 'closed'
-
-
-@construct('contextlib.redirect_stdout')
-class _(Construct):
-    def __init__(self):
-        self.stdout = sys.stdout
-        self.target = io.StringIO()
-
-    def run(self):
-        with contextlib.redirect_stdout(self.target):
-            work()
-
-    def is_broken(self):
-        return sys.stdout is not self.stdout
-
-    def close(self):
-        sys.stdout = self.stdout
-
-
-@construct('contextlib.chdir')
-class _(Construct):
-    def __init__(self):
-        self.home = os.getcwd()
-        self.target = os.path.dirname(self.home)
-
-    def run(self):
-        with contextlib.chdir(self.target):
-            work()
-
-    def is_broken(self):
-        return os.getcwd() != self.home
-
-    def close(self):
-        os.chdir(self.home)
-
-
-class ExitStackConstruct(Construct):
-    def __init__(self):
-        self.resource = Resource()
-
-    def is_broken(self):
-        return self.resource.state != 'closed'
-
-
-@construct('contextlib.ExitStack.enter_context')
-class _(ExitStackConstruct):
-    def run(self):
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(self.resource)
-            work()
-
-
-@construct('contextlib.ExitStack.callback')
-class _(ExitStackConstruct):
-    def run(self):
-        with contextlib.ExitStack() as stack:
-            stack.callback(self.resource.close)
-            self.resource.state = 'open'
-            stack.callback(step)
-            work()
-
-
-@construct('contextlib.ExitStack.close')
-class _(ExitStackConstruct):
-    def run(self):
-        stack = contextlib.ExitStack()
-        try:
-            stack.callback(self.resource.close)
-            self.resource.state = 'open'
-            work()
-        finally:
-            stack.close()
-
-
-@construct('warnings.catch_warnings')
-class _(Construct):
-    def __init__(self):
-        self.filters = warnings.filters
-        self.showwarning = warnings.showwarning
-
-    def run(self):
-        with warnings.catch_warnings(record=True):
-            work()
-
-    def is_broken(self):
-        return (warnings.filters is not self.filters
-                or warnings.showwarning is not self.showwarning)
-
-    def close(self):
-        warnings.filters = self.filters
-        warnings.showwarning = self.showwarning
-        warnings._filters_mutated()
-
-
-@construct('unittest.mock.patch.object')
-class _(Construct):
-    attribute = 'original'
-
-    def run(self):
-        with unittest.mock.patch.object(self, 'attribute', 'patched'):
-            work()
-
-    def is_broken(self):
-        return self.attribute != 'original' or 'attribute' in vars(self)
-
-
-@construct('unittest.mock.patch.dict')
-class _(Construct):
-    def __init__(self):
-        self.dict = {'key': 'original'}
-
-    def run(self):
-        with unittest.mock.patch.dict(self.dict, key='patched', other=1):
-            work()
-
-    def is_broken(self):
-        return self.dict != {'key': 'original'}
-
-
-@construct('test.support.swap_attr')
-class _(Construct):
-    attribute = 'original'
-
-    def run(self):
-        with support.swap_attr(self, 'attribute', 'swapped'):
-            work()
-
-    def is_broken(self):
-        return self.attribute != 'original'
-
-
-@construct('decimal.localcontext', breaks=False)
-class _(Construct):
-    def __init__(self):
-        self.precision = decimal.getcontext().prec
-
-    def run(self):
-        with decimal.localcontext(prec=3):
-            work()
-
-    def is_broken(self):
-        return decimal.getcontext().prec != self.precision
-
-    def close(self):
-        decimal.getcontext().prec = self.precision
-
-
-class FolderConstruct(Construct):
-    """One that leaves files."""
-
-    def __init__(self):
-        self.folder = os.path.join(FOLDER, 'empty')
-        os.mkdir(self.folder)
-
-    def is_broken(self):
-        return os.listdir(self.folder) != []
-
-    def close(self):
-        shutil.rmtree(self.folder)
-
-
-@construct('tempfile.TemporaryDirectory')
-class _(FolderConstruct):
-    def run(self):
-        with tempfile.TemporaryDirectory(dir=self.folder):
-            work()
-
-
-@construct('tempfile.TemporaryDirectory, leaving')
-class _(FolderConstruct):
-    def __init__(self):
-        super().__init__()
-        self.temporary = tempfile.TemporaryDirectory(dir=self.folder)
-        self.entered = False
-
-    def run(self):
-        with self.temporary:
-            self.entered = True
-            work()
-
-    def is_broken(self):
-        return self.entered and super().is_broken()
-
-    def close(self):
-        self.temporary.cleanup()
-        super().close()
-
-
-@construct('tempfile.NamedTemporaryFile')
-class _(FolderConstruct):
-    def __init__(self):
-        super().__init__()
-        self.descriptor = self.next_descriptor()
-
-    @staticmethod
-    def next_descriptor():
-        descriptor = os.open(os.devnull, os.O_RDONLY)
-        os.close(descriptor)
-        return descriptor
-
-    def run(self):
-        with tempfile.NamedTemporaryFile(dir=self.folder):
-            work()
-
-    def is_broken(self):
-        return (super().is_broken()
-                or self.next_descriptor() != self.descriptor)
-
-    def close(self):
-        if self.next_descriptor() != self.descriptor:
-            os.close(self.descriptor)
-        super().close()
-
-
-# Modules whose import can be interrupted.  Each ends by setting `finished`.
-MODULES = {
-    'sweep_module': 'import sweep_imported\nfrom sweep_package import inner\n',
-    'sweep_imported': 'class Class:\n    def method(self): pass\n',
-    'sweep_package': '',
-    'sweep_package.inner': 'value = [str(i) for i in range(2)]\n',
-}
-
-
-class ImportConstruct(Construct):
-    is_open = False
-
-    def __init__(self):
-        self.forget_modules()
-
-    def forget_modules(self):
-        for name in MODULES:
-            sys.modules.pop(name, None)
-
-    def is_broken(self):
-        return _imp.lock_held() or any(
-            name in sys.modules and not hasattr(sys.modules[name], 'finished')
-            for name in MODULES)
-
-    def close(self):
-        while _imp.lock_held():
-            _imp.release_lock()
-        self.forget_modules()
-
-
-@construct('import of a module')
-class _(ImportConstruct):
-    def run(self):
-        import sweep_module
-
-
-@construct('import of a submodule')
-class _(ImportConstruct):
-    def run(self):
-        import sweep_package.inner
-
-    def is_broken(self):
-        # A submodule that is imported, but is no attribute of its package,
-        # stays so.
-        return super().is_broken() or (
-            'sweep_package' in sys.modules
-            and 'sweep_package.inner' in sys.modules
-            and not hasattr(sys.modules['sweep_package'], 'inner'))
-
-
-def make_modules(folder):
-    for name, source in MODULES.items():
-        path = os.path.join(folder, *name.split('.'))
-        if name == 'sweep_package':
-            os.mkdir(path)
-            path = os.path.join(path, '__init__')
-        with open(path + '.py', 'w') as file:
-            file.write(source + 'finished = True\n')
-        py_compile.compile(path + '.py', doraise=True)
-
-
 # Scopes that a program opens itself.
 
 
@@ -2228,84 +1479,13 @@ class _(Construct):
         return self.steps.is_broken()
 
 
-# Where FolderConstruct works, while the table is in use.
-FOLDER = None
-
-
-@contextlib.contextmanager
-def table_in_use():
-    """What the constructs need; the working directory is a temporary one."""
-    # A real path: it is compared with os.getcwd().
-    with (
-        os_helper.temp_dir() as folder,
-        os_helper.change_cwd(folder),
-        support.swap_item(globals(), 'FOLDER', os.getcwd()),
-        support.swap_attr(sys, 'path', [os.getcwd(), *sys.path]),
-        warnings.catch_warnings(),
-    ):
-        # A TemporaryDirectory that is dropped says so.
-        warnings.simplefilter('ignore', ResourceWarning)
-        make_modules(folder)
-        yield
-
-
-class Account:
-    """What a sweep over a construct has found."""
-
-    def __init__(self, cls, **options):
-        self.points = 0
-        self.broken = []
-        self.in_work = 0
-        for run in sweep(cls.run, cls, teardown=cls.close, strict=False,
-                         **{'errors': cls.errors} | options):
-            self.points += 1
-            if run.places and run.places[0][2] == 'work':
-                self.in_work += 1
-            # Generators and the like end with the frames that hold them.
-            with support.catch_unraisable_exception() as caught:
-                run.forget()
-                unraisable = caught.unraisable is not None
-            # After the end of the function, only if no TIT was reached.
-            late = run.late and run.error is None
-            if (run.problem is not None or late or unraisable
-                    or run.state.is_broken_by(run)):
-                self.broken.append(repr(run))
-
-
-class TableTests(unittest.TestCase):
+class ConstructTests(TableTests, unittest.TestCase):
+    table = TABLE
+    file = __file__
 
     def test_size(self):
-        self.assertGreaterEqual(len(CONSTRUCTS), 40)
-        self.assertLessEqual(KNOWN_OPEN.keys(), CONSTRUCTS.keys())
+        self.assertGreaterEqual(len(TABLE), 40)
 
-    def test_masks_on(self):
-        broken = []
-        with table_in_use():
-            for name, cls in CONSTRUCTS.items():
-                with self.subTest(construct=name):
-                    account = Account(cls)
-                    self.assertGreater(account.points, 0)
-                    if cls.is_open:
-                        self.assertGreater(account.in_work, 0)
-                    else:
-                        self.assertEqual(account.in_work, 0)
-                    if account.broken:
-                        broken.append(name)
-                    if name not in KNOWN_OPEN:
-                        self.assertEqual(account.broken, [])
-        self.assertEqual(broken, [name for name in CONSTRUCTS
-                                  if name in KNOWN_OPEN],
-                         'KNOWN_OPEN does not list just these')
-
-    @support.requires_subprocess()
-    def test_masks_off(self):
-        result = script_helper.assert_python_ok(
-            '-X', 'interrupt_masks=0', __file__, REPORT)
-        report = json.loads(result.out)
-        self.assertEqual(list(report), list(CONSTRUCTS))
-        self.assertEqual(
-            [name for name, broken in report.items() if broken],
-            [name for name, cls in CONSTRUCTS.items() if cls.breaks])
 
 
 # Functions with which mistakes are found.
@@ -3693,19 +2873,8 @@ class SuppressingTests(unittest.TestCase):
         self.assertIs(clean_up.__code__, original)
 
 
-REPORT = 'report'
-
-
-def report():
-    with table_in_use():
-        # Where `async with` is cut, what it would have awaited is left over.
-        warnings.simplefilter('ignore', RuntimeWarning)
-        json.dump({name: len(Account(cls, errors=Exception).broken)
-                   for name, cls in CONSTRUCTS.items()}, sys.stdout)
-
-
 if __name__ == '__main__':
-    if sys.argv[1:] == [REPORT]:
-        report()
+    if sys.argv[1:2] == ['report']:
+        report(TABLE, sys.argv[2:])
     else:
         unittest.main()
