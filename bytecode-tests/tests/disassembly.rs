@@ -105,6 +105,7 @@ fixtures! {
     try_finally_return_local
     try_finally_return_through_two
     try_finally_return_value
+    try_finally_while_in_body
     try_finally_with_in_body
     with_as_attribute
     with_as_call_in_target
@@ -146,6 +147,7 @@ fixtures! {
     with_try_finally_in_body
     with_two_items
     with_two_items_return
+    with_while_in_body
     with_yield_from_in_body
     with_yield_in_item
 }

@@ -14,8 +14,6 @@ int
 _PyInterrupts_SleepFor(int64_t microseconds)
 {
 #ifdef HAVE_NANOSLEEP
-    PyThreadState *tstate = _PyThreadState_GET();
-    _PyInterruptState *state = &((_PyThreadStateImpl *)tstate)->interrupts;
     struct timespec rest = {
         .tv_sec = (time_t)(microseconds / 1000000),
         .tv_nsec = (long)(microseconds % 1000000) * 1000,
@@ -30,17 +28,26 @@ _PyInterrupts_SleepFor(int64_t microseconds)
         }
     }
     /* The library may still succeed, so it waits until that is known. */
-    PyObject *exc = _PyErr_GetRaisedException(tstate);
-    if (_PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) != 1) {
-        _PyErr_SetRaisedException(tstate, exc);
-        return 1;
-    }
-    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    (void)_PyInterrupts_Postpone();
     return 1;
 #else
     (void)microseconds;
     return 0;
 #endif
+}
+
+int
+_PyInterrupts_Postpone(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptState *state = &((_PyThreadStateImpl *)tstate)->interrupts;
+    PyObject *exc = _PyErr_GetRaisedException(tstate);
+    if (_PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) != 1) {
+        _PyErr_SetRaisedException(tstate, exc);
+        return 0;
+    }
+    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    return 1;
 }
 
 int

@@ -193,6 +193,12 @@ extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);
    Export for '_sqlite3' shared extension. */
 PyAPI_FUNC(int) _PyInterrupts_SleepFor(int64_t microseconds);
 
+/* The current exception is an interrupt, and a library that cannot pass it on has
+   called the code that raised it: it waits, as if it had come later.  Return 1, or 0
+   if there was no memory; then it is still set.
+   Export for '_sqlite3' shared extension. */
+PyAPI_FUNC(int) _PyInterrupts_Postpone(void);
+
 /* That library has given up.  Return -1 with an exception set if that was because
    of an interrupt, otherwise 0. */
 PyAPI_FUNC(int) _PyInterrupts_RaiseBlocked(void);

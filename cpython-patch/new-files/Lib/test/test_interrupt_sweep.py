@@ -235,6 +235,14 @@ def with_in_item(resource):
         work()
 
 
+def with_while(resource):
+    left = 3
+    with resource:
+        while left:
+            work()
+            left -= 1
+
+
 def with_recursion(resource, depth=3):
     if depth:
         with Resource():
@@ -477,6 +485,19 @@ def finally_breaks(steps):
 
 # The two drop an interrupt in the `try` body, so they do no work there.
 finally_returns.is_open = finally_breaks.is_open = False
+
+
+def finally_after_while(steps):
+    left = 3
+    try:
+        steps.opened = True
+        while left:
+            work()
+            left -= 1
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
 
 
 def finally_with_loop(steps):
@@ -1137,6 +1158,16 @@ class _(CoroutineConstruct):
     async def function(self):
         async with self.resource:
             work()
+
+
+@construct('async with while')
+class _(CoroutineConstruct):
+    async def function(self):
+        left = 3
+        async with self.resource:
+            while left:
+                work()
+                left -= 1
 
 
 @construct('async with return')

@@ -3644,7 +3644,7 @@ class OpcodeTests(unittest.TestCase):
 
     def test_pyc_files_are_told_apart(self):
         self.assertEqual(importlib.util.MAGIC_NUMBER,
-                         (3591).to_bytes(2, 'little') + b'\r\n')
+                         (3592).to_bytes(2, 'little') + b'\r\n')
         self.assertEqual(sys.implementation.cache_tag, 'cpython-313-nit')
         self.assertEqual(
             os.path.basename(importlib.util.cache_from_source('module.py')),

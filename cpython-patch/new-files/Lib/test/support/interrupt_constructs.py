@@ -4,8 +4,8 @@ A construct is a class: an instance is the state, run() is interrupted at one
 check point after the other (test.support.interrupt_sweep), is_broken() looks at
 what is left.  A test module has a Table of them, and a class of tests that is
 derived from TableTests.  With masks on, none of the constructs may leave
-anything broken but for what the table lists as known; with masks off, those
-that are marked `breaks` have to, or the table would show nothing.
+anything broken; with masks off, those that are marked `breaks` have to, or the
+table would show nothing.
 
 scripts/soak interrupts the same constructs by a timer instead.
 """
@@ -149,14 +149,11 @@ class Construct:
 class Table(dict):
     """Constructs by name.
 
-    known_open   those that leave something broken although masks are on, and
-                 why
-    setups       context managers, called with the path of an empty folder,
-                 which is the working directory while the table is in use
+    setups   context managers, called with the path of an empty folder, which
+             is the working directory while the table is in use
     """
 
-    def __init__(self, *, known_open=(), setups=()):
-        self.known_open = dict(known_open)
+    def __init__(self, *, setups=()):
         self.setups = setups
 
     def construct(self, name, **attributes):
@@ -226,11 +223,7 @@ class TableTests:
     # Of the test module; run as a script with 'report' it calls report().
     file = None
 
-    def test_names(self):
-        self.assertLessEqual(self.table.known_open.keys(), self.table.keys())
-
     def test_masks_on(self):
-        broken = []
         with self.table.in_use():
             for name, cls in self.table.items():
                 with self.subTest(construct=name):
@@ -240,13 +233,7 @@ class TableTests:
                         self.assertGreater(account.in_work, 0)
                     else:
                         self.assertEqual(account.in_work, 0)
-                    if account.broken:
-                        broken.append(name)
-                    if name not in self.table.known_open:
-                        self.assertEqual(account.broken, [])
-        self.assertEqual(broken, [name for name in self.table
-                                  if name in self.table.known_open],
-                         'known_open does not list just these')
+                    self.assertEqual(account.broken, [])
 
     @support.requires_subprocess()
     def test_masks_off(self):
