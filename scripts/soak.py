@@ -20,6 +20,7 @@ import json
 import mmap
 import operator
 import os
+import runpy
 import secrets
 import selectors
 import signal
@@ -57,8 +58,16 @@ POSITION = struct.Struct("Q")
 
 # The constructs.
 
+# A file with a table, instead of the test modules.
+table_file = None
+
+
 def tables():
     """The tables of all test modules that have one."""
+    if table_file is not None:
+        module = runpy.run_path(table_file, run_name="soak_table")
+        yield os.path.basename(table_file).removesuffix(".py"), module["TABLE"]
+        return
     folder = os.path.dirname(test.__file__)
     for file in sorted(os.listdir(folder)):
         if not (file.startswith("test_interrupt_") and file.endswith(".py")):
@@ -185,11 +194,9 @@ class Shot:
         except BaseException as exc:
             self.came_out = exc
         try:
-            # An interrupt that has not come yet does so here.  Not `while not
-            # ...`: the jump at its end would not belong to the `try`.
-            while True:
-                if self.calls or monotonic() > deadline:
-                    break
+            # An interrupt that has not come yet does so here.
+            while not self.calls and monotonic() <= deadline:
+                pass
             check_point()
         except BaseException as exc:
             self.after = exc
@@ -728,8 +735,7 @@ class Soak:
         self.folder = folder
         self.entries = choose_entries(options.construct, options.module)
         self.choose = Choice(options.seed, self.entries)
-        self.hang_after = (HANG_AFTER_MASKS_OFF if options.masks_off
-                           else HANG_AFTER)
+        self.hang_after = options.hang_after
         # The mode is set by the options alone.
         self.environment = {
             key: value for key, value in os.environ.items()
@@ -745,8 +751,9 @@ class Soak:
 
     def command(self, *arguments):
         masks = (["-X", "interrupt_masks=0"] if self.options.masks_off else [])
+        table = ["--table", table_file] if table_file is not None else []
         return [sys.executable, "-B", "-X", "faulthandler", *masks, __file__,
-                *arguments]
+                *table, *arguments]
 
     def found(self, kind, number, construct, text, counted=True):
         if not counted:
@@ -761,6 +768,8 @@ class Soak:
         again += [f"--construct '{name}'"
                   for name in self.options.construct or ()]
         again += [f"--module {name}" for name in self.options.module or ()]
+        if table_file is not None:
+            again.append(f"--table {table_file}")
         if self.options.masks_off:
             again.append("--masks-off")
         print(f"{kind.upper()} in round {number}, {construct!r}: {text}\n"
@@ -779,7 +788,7 @@ class Soak:
                 continue
             if wait:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(2 * HANG_AFTER)
+                    process.wait(2 * self.hang_after)
             if not wait and process.poll() is None:
                 continue
             output.seek(0)
@@ -897,20 +906,29 @@ def parse_arguments():
                         default=len(os.sched_getaffinity(0)))
     parser.add_argument("--masks-off", action="store_true")
     parser.add_argument("--list", action="store_true")
+    parser.add_argument("--table")
+    parser.add_argument("--hang-after", type=float)
     # How the parent starts its children.
     parser.add_argument("--worker", type=json.loads)
     parser.add_argument("--sweep")
     options = parser.parse_args()
+    global table_file
+    table_file = options.table
     if options.worker or options.sweep:
         return options
+    if options.hang_after is None:
+        options.hang_after = (HANG_AFTER_MASKS_OFF if options.masks_off
+                              else HANG_AFTER)
     if options.rounds is None:
         options.rounds = ROUNDS if options.round is None else 1
     if options.seed is None:
         if options.round is not None:
             parser.error("--round needs --seed")
         options.seed = secrets.randbits(32)
-    if options.rounds < 1 or options.jobs < 1:
-        parser.error("--rounds and --jobs must be positive")
+    if options.rounds < 1 or options.jobs < 1 or not options.hang_after > 0:
+        parser.error("--rounds, --jobs and --hang-after must be positive")
+    if table_file is not None and not os.path.isfile(table_file):
+        parser.error(f"there is no file {table_file!r}")
     if options.seed < 0 or (options.round or 0) < 0:
         parser.error("--seed and --round must not be negative")
     names = all_entries()
