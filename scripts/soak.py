@@ -93,8 +93,9 @@ class Entry:
         self.module = module
         self.cls = cls
         self.table = table
-        # Those which take part in something slow are chosen half as often.
-        self.tickets = 2 if cls.exact else 1
+        # Those which take part in something slow are chosen less often.
+        self.tickets = max(1, round(100 * table.share * (1 if cls.exact
+                                                         else 0.5)))
 
 
 def all_entries():

@@ -209,6 +209,7 @@ pub enum Rule {
     Encoding,
     EnterMasked,
     ExitMasked,
+    JumpBackProtected,
     WellFormed,
 }
 
@@ -235,6 +236,9 @@ impl fmt::Display for Rule {
                 "entering a context manager is masked until a TIT that its exit protects"
             }
             Self::ExitMasked => "exiting a context manager is hard-masked",
+            Self::JumpBackProtected => {
+                "a jump back, a check point, is protected if the start of its loop is"
+            }
             Self::WellFormed => "jumps, handlers and fall-through lead to instructions",
         })
     }
@@ -482,6 +486,7 @@ impl<'a> Analysis<'a> {
                 "WITH_EXCEPT_START" if !level.is_hard() || level.entering => Rule::ExitMasked,
                 "YIELD_VALUE" if !self.yield_rearms(i, level) => Rule::YieldRearms,
                 "RERAISE" if !self.reraises_outside(i, level) => Rule::ReraiseOutside,
+                "JUMP_BACKWARD" if !self.jump_back_is_protected(i) => Rule::JumpBackProtected,
                 "NIT" => {
                     self.look_at_nit(i, range);
                     continue;
@@ -535,6 +540,14 @@ impl<'a> Analysis<'a> {
         // Without a NIT the handler has the one level that leads to it: ours.
         let first = &self.code[handler];
         first.opname != "NIT" || Oparg::decode(first).is_ok_and(|own| own.depth == level.depth)
+    }
+
+    /// Where a loop starts inside of a `try`, all of it is. What is raised at its
+    /// jump back may not pass the handler.
+    fn jump_back_is_protected(&self, i: usize) -> bool {
+        let target = self.code[i].target;
+        let start = target.and_then(|target| self.index.get(&target));
+        self.handler[i].is_some() || start.is_none_or(|&start| self.handler[start].is_none())
     }
 
     fn look_at_nit(&mut self, i: usize, range: Option<u8>) {

@@ -91,6 +91,7 @@ fixtures! {
     try_finally_comprehension_in_body
     try_finally_empty_body
     try_finally_empty_cleanup
+    try_finally_for_and_if_in_body
     try_finally_generator_expression_in_body
     try_finally_in_class_body
     try_finally_in_finally
@@ -113,11 +114,13 @@ fixtures! {
     with_as_subscript
     with_as_tuple
     with_at_module_level
+    with_comprehension_and_if_in_body
     with_comprehension_in_body
     with_comprehension_in_item
     with_deleting_name
     with_empty_body
     with_endless_body
+    with_for_and_if_in_body
     with_generator_expression_in_body
     with_in_class_body
     with_in_coroutine

@@ -265,10 +265,9 @@ enum {
     _PyInterruptCore_UNWIND = 2,       /* an exception leaves a frame */
     _PyInterruptCore_REGION_ENDS = 3,  /* a runtime region is left */
     _PyInterruptCore_THROW = 4,        /* throw() or close() was passed on */
-    _PyInterruptCore_TOOL = 5,         /* a trace function or monitor returns */
-    _PyInterruptCore_SCOPE_EXIT = 6,
-    _PyInterruptCore_SCOPE_ENTER = 7,
-    _PyInterruptCore_HAND_OVER = 8,
+    _PyInterruptCore_SCOPE_EXIT = 5,
+    _PyInterruptCore_SCOPE_ENTER = 6,
+    _PyInterruptCore_HAND_OVER = 7,
 };
 
 /* What masks may have changed without a TIT.  `up` are event bits that are in

@@ -349,37 +349,35 @@ mini_return(struct mini_thread *t)
     t->current = t->current->previous;
 }
 
-/* A trace function or monitor, called by the running frame: nothing in it but
-   one check point. */
+/* A trace function or monitor, called by the running frame and masked softly:
+   nothing in it but one check point. */
 static int
 call_tool(struct mini_thread *t)
 {
+    uintptr_t region = _PyInterruptCore_EnterRuntimeRegion(
+                            &t->interrupts, t->current,
+                            _PyInterruptCore_REGION_SOFT);
     struct mini_frame frame = {t->current, NULL, _PyInterruptLevel_OPEN};
     t->current = &frame;
     int result = mini_check(t, _PyInterruptCore_RUNNING);
     t->current = frame.previous;
-    release(t, _PyInterruptCore_TOOL);
+    t->eval_breaker |= _PyInterruptCore_LeaveRuntimeRegion(&t->interrupts,
+                                                           region);
     return result;
 }
 
 /* An exception arrives at a handler whose level is this.  With `traced`, a tool
-   is told before the handler's NIT; what is raised there takes the place of the
-   exception, and the handler does not run. */
+   is told before the handler's NIT. */
 int
 mini_catch(struct mini_thread *t, int level, int traced)
 {
     set_floor(t, level, CATCH_FLOOR);
     release(t, _PyInterruptCore_CATCH);
-    if (traced) {
-        int result = call_tool(t);
-        if (result != QUIET) {
-            return result;
-        }
-    }
+    int result = traced ? call_tool(t) : QUIET;
     if (t->left_out != HANDLER_NIT) {
         t->current->level = (uint8_t)_PyInterruptLevel_InForce(level);
     }
-    return QUIET;
+    return result;
 }
 
 /* The running frame is unwound. */
@@ -403,22 +401,16 @@ mini_resume(struct mini_thread *t, struct mini_frame *frame)
 }
 
 /* The running generator yields.  Its compiler has put a TIT before that if the
-   level is not 0.  With `traced`, a tool is told in between; then what is raised
-   there is raised inside of the generator, which does not suspend. */
+   level is not 0.  With `traced`, a tool is told in between. */
 int
 mini_yield(struct mini_thread *t, int traced)
 {
     if (t->current->level != _PyInterruptLevel_OPEN) {
         mini_tit(t, t->current->level | _PyInterruptLevel_SUSPENDING);
     }
-    if (traced) {
-        int result = call_tool(t);
-        if (result != QUIET) {
-            return result;
-        }
-    }
+    int result = traced ? call_tool(t) : QUIET;
     t->current = t->current->previous;
-    return QUIET;
+    return result;
 }
 
 /* throw() or close() was passed on to what this generator waits for.  That has

@@ -35,13 +35,12 @@ const LEFT_OUT: [LeftOut; 15] = [
 ];
 
 /// What the core forgets, in the order of the reasons of `_PyInterruptCore_Release()`.
-const SUPPRESSED: [&str; 9] = [
+const SUPPRESSED: [&str; 8] = [
     "LEAVE",
     "CATCH",
     "UNWIND",
     "REGION_ENDS",
     "THROW",
-    "TOOL",
     "SCOPE_EXIT",
     "SCOPE_ENTER",
     "HAND_OVER",

@@ -440,6 +440,22 @@ fn exiting_is_hard_masked() {
 }
 
 #[test]
+fn a_jump_back_is_protected_as_its_loop_is() {
+    let program = Program::new([
+        op("FOR_ITER"),
+        op("POP_TOP"),
+        jump("JUMP_BACKWARD", 0),
+        nit(0),
+        op("RERAISE"),
+    ]);
+    program.clone().protect(0, 3, 3).assert_keeps_the_law();
+    program.clone().protect(1, 3, 3).assert_keeps_the_law();
+    program
+        .protect(0, 2, 3)
+        .assert_breaks([(Rule::JumpBackProtected, 2)]);
+}
+
+#[test]
 fn jumps_lead_to_instructions() {
     let program = Program::new([jump("JUMP_FORWARD", 7)]);
     program.assert_breaks([(Rule::WellFormed, 0)]);

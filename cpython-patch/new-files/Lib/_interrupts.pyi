@@ -81,7 +81,6 @@ def suppress_rearm(
         "unwind",
         "region",
         "throw",
-        "tool",
         "scope-exit",
         "scope-enter",
         "hand-over",

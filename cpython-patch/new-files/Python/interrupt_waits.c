@@ -10,6 +10,19 @@
 #include "pycore_tstate.h"        // _PyThreadStateImpl
 
 
+/* Let an exception wait, as if it had come later.  Return 1 if the queue has taken the
+   reference, 0 if there was no memory. */
+static int
+push(PyThreadState *tstate, PyObject *exc)
+{
+    _PyInterruptState *state = &((_PyThreadStateImpl *)tstate)->interrupts;
+    if (_PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) != 1) {
+        return 0;
+    }
+    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    return 1;
+}
+
 int
 _PyInterrupts_SleepFor(int64_t microseconds)
 {
@@ -28,7 +41,11 @@ _PyInterrupts_SleepFor(int64_t microseconds)
         }
     }
     /* The library may still succeed, so it waits until that is known. */
-    (void)_PyInterrupts_Postpone();
+    PyThreadState *tstate = _PyThreadState_GET();
+    PyObject *exc = _PyErr_GetRaisedException(tstate);
+    if (!push(tstate, exc)) {
+        _PyErr_SetRaisedException(tstate, exc);
+    }
     return 1;
 #else
     (void)microseconds;
@@ -36,18 +53,45 @@ _PyInterrupts_SleepFor(int64_t microseconds)
 #endif
 }
 
+void
+_PyInterrupts_Keep(void)
+{
+    _PyInterrupts_PostponeKept();
+    PyThreadState *tstate = _PyThreadState_GET();
+    PyObject **kept = &((_PyThreadStateImpl *)tstate)->kept_exception;
+    Py_XSETREF(*kept, _PyErr_GetRaisedException(tstate));
+}
+
 int
-_PyInterrupts_Postpone(void)
+_PyInterrupts_IsKept(void)
 {
     PyThreadState *tstate = _PyThreadState_GET();
-    _PyInterruptState *state = &((_PyThreadStateImpl *)tstate)->interrupts;
-    PyObject *exc = _PyErr_GetRaisedException(tstate);
-    if (_PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) != 1) {
-        _PyErr_SetRaisedException(tstate, exc);
+    return ((_PyThreadStateImpl *)tstate)->kept_exception != NULL;
+}
+
+int
+_PyInterrupts_RaiseKept(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    PyObject **kept = &((_PyThreadStateImpl *)tstate)->kept_exception;
+    if (*kept == NULL) {
         return 0;
     }
-    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
-    return 1;
+    PyObject *exc = *kept;
+    *kept = NULL;
+    _PyErr_SetRaisedException(tstate, exc);
+    return -1;
+}
+
+void
+_PyInterrupts_PostponeKept(void)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    PyObject **kept = &((_PyThreadStateImpl *)tstate)->kept_exception;
+    /* If there is no memory it stays. */
+    if (*kept != NULL && push(tstate, *kept)) {
+        *kept = NULL;
+    }
 }
 
 int

@@ -311,6 +311,7 @@ _PyInterrupts_ClearThread(PyThreadState *tstate)
     _PyInterruptState *state = interrupt_state(tstate);
     do {
         _PyInterruptCore_Clear(state, drop_exception);
+        Py_CLEAR(((_PyThreadStateImpl *)tstate)->kept_exception);
         /* What is dropped may run code, which has to be kept apart again. */
     } while (state->thread != NULL);
 }
@@ -585,6 +586,10 @@ deliver_raised(PyThreadState *tstate, int place, int forced)
     return -1;
 }
 
+/* What a test has asked _PyInterrupts_SignalAt() for. */
+static Py_ssize_t signal_at = 0;
+static int signal_fd = -1;
+
 /* A check of this kind.  While a test sweeps through them, the bit that brings
    them here stays up until the exception has arrived. */
 static int
@@ -595,6 +600,12 @@ deliver_and_count(PyThreadState *tstate, int place, int where)
         return deliver_raised(tstate, place, 0);
     }
     PyObject *exc = _PyInterruptCore_SweepCheck(state, where);
+    if (exc == Py_None) {
+        /* It stands for a signal. */
+        (void)_Py_write_noraise(signal_fd, "!", 1);
+        raise(SIGINT);
+        exc = NULL;
+    }
     if (exc != NULL
         && _PyInterruptCore_Push(state, exc, Py_TYPE(exc), 0) < 0)
     {
@@ -857,6 +868,11 @@ _PyInterrupts_HandlerInstalled(PyThreadState *tstate)
     HEAD_LOCK(runtime);
     (void)prepare_kick(tstate);
     HEAD_UNLOCK(runtime);
+    if (signal_at > 0) {
+        _PyInterrupts_SweepStart(signal_at, _PyInterruptCore_IN_EVAL_LOOP,
+                                 Py_None);
+        signal_at = 0;
+    }
 }
 
 void
@@ -1528,6 +1544,13 @@ _PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc)
     _PyInterruptCore_SweepStart(interrupt_state(tstate), (uintptr_t)n, where,
                                 Py_NewRef(exc));
     _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+}
+
+void
+_PyInterrupts_SignalAt(Py_ssize_t n, int fd)
+{
+    signal_at = n;
+    signal_fd = fd;
 }
 
 Py_ssize_t

@@ -316,13 +316,12 @@ unsafe extern "C" fn sweep_stop(_: *mut PyObject, _: *mut PyObject) -> *mut PyOb
 }
 
 /// In the order of the reasons of `_PyInterruptCore_Release()`.
-const REARMS: [&CStr; 9] = [
+const REARMS: [&CStr; 8] = [
     c"leave",
     c"catch",
     c"unwind",
     c"region",
     c"throw",
-    c"tool",
     c"scope-exit",
     c"scope-enter",
     c"hand-over",
@@ -340,7 +339,7 @@ unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *m
         return fail(
             value_error(),
             c"suppress_rearm() takes None, 'leave', 'catch', 'unwind', 'region', 'throw', \
-              'tool', 'scope-exit', 'scope-enter' or 'hand-over'",
+              'scope-exit', 'scope-enter' or 'hand-over'",
         );
     };
     // SAFETY: a number that the core knows.

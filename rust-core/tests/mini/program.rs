@@ -195,12 +195,10 @@ impl Program {
         // An exception in flight is caught, or it unwinds: nothing else runs.
         match op {
             Op::Catch { depth, traced } => {
-                // A soft region is a leaf in its frame: no handler stands in it. What a
-                // tool sees of a frame between two levels is not promised where a scope
-                // has opened some of it.
+                // A soft region is a leaf in its frame: no handler stands in it.
                 return self.in_flight.is_some()
                     && (self.innermost_with()..=top.hard_regions()).contains(&depth)
-                    && !(traced && (self.signal_arrived || self.anything_is_opened()));
+                    && !(traced && self.signal_arrived);
             }
             Op::Unwind { swallowed } => {
                 // What a handler raises goes to the check point that started it; what a
@@ -312,11 +310,6 @@ impl Program {
         let around = marks[..last.unwrap_or(0)].iter();
         let region = (What::Region(Hard), top, false);
         around.filter(|&&mark| mark == region).count()
-    }
-
-    fn anything_is_opened(&self) -> bool {
-        let mut marks = self.model.running.iter();
-        marks.any(|mark| matches!(mark.0, What::Opens(_)))
     }
 
     fn all_marks(&self) -> impl Iterator<Item = &Mark> {
@@ -535,11 +528,7 @@ impl Program {
         let level = deeper.unwrap_or(self.top().level());
         let result = self.mini.catch(level.into(), traced.into());
         if traced {
-            self.in_flight = None;
-            self.checked(result, RUNNING)?;
-            if self.in_flight.is_some() {
-                return Ok(());
-            }
+            self.told(result)?;
         }
         self.close_regions(depth);
         self.in_flight = None;
@@ -612,10 +601,7 @@ impl Program {
     fn suspend(&mut self, traced: bool) -> Step {
         let result = self.mini.suspend(traced.into());
         if traced {
-            self.checked(result, RUNNING)?;
-            if self.in_flight.is_some() {
-                return Ok(());
-            }
+            self.told(result)?;
         }
         let mut yielded = self.fall_asleep(None);
         // throw() returns what was yielded, through all that wait.
@@ -791,6 +777,14 @@ impl Program {
             self.raised.extend(raised);
             self.in_flight = Some((0, false));
         }
+        Ok(())
+    }
+
+    /// A tool has been told of something, masked softly, and was asked.
+    fn told(&mut self, result: c_int) -> Step {
+        self.model.running.push((What::Region(Soft), NOBODY, false));
+        self.checked(result, RUNNING)?;
+        self.end_mask();
         Ok(())
     }
 

@@ -193,11 +193,22 @@ extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);
    Export for '_sqlite3' shared extension. */
 PyAPI_FUNC(int) _PyInterrupts_SleepFor(int64_t microseconds);
 
-/* The current exception is an interrupt, and a library that cannot pass it on has
-   called the code that raised it: it waits, as if it had come later.  Return 1, or 0
-   if there was no memory; then it is still set.
+/* A library has called the code that raised the current exception, and cannot pass
+   it on: keep it until the library has returned.  An older one that is still kept
+   is postponed.
    Export for '_sqlite3' shared extension. */
-PyAPI_FUNC(int) _PyInterrupts_Postpone(void);
+PyAPI_FUNC(void) _PyInterrupts_Keep(void);
+
+/* Is one kept? */
+PyAPI_FUNC(int) _PyInterrupts_IsKept(void);
+
+/* The library has failed.  If an exception is kept, raise it, whatever masks: it was
+   raised in there.  Return -1 if an exception was set, otherwise 0. */
+PyAPI_FUNC(int) _PyInterrupts_RaiseKept(void);
+
+/* The library has succeeded all the same.  What is kept waits, as an interrupt that
+   comes now. */
+PyAPI_FUNC(void) _PyInterrupts_PostponeKept(void);
 
 /* That library has given up.  Return -1 with an exception set if that was because
    of an interrupt, otherwise 0. */
@@ -332,6 +343,13 @@ extern int _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc);
    how many there were, and whether it has arrived. */
 extern void _PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc);
 extern Py_ssize_t _PyInterrupts_SweepStop(int *delivered);
+
+/* The same for a whole life: called before Python is initialized, it raises the signal
+   SIGINT at the n-th check point of the main thread's eval loop, counted from the moment
+   at which the first handler is installed, and writes "!" to the file descriptor `fd`
+   there.
+   Export for Programs/_testembed. */
+PyAPI_FUNC(void) _PyInterrupts_SignalAt(Py_ssize_t n, int fd);
 
 #ifdef __cplusplus
 }

@@ -1009,6 +1009,38 @@ class _(CaseConstruct):
             self.case.doCleanups()
 
 
+@construct('unittest.TestCase.doClassCleanups', is_open=False)
+class _(CaseConstruct):
+    def __init__(self):
+        super().__init__()
+        self.resource.open()
+        self.add(self.resource.close)
+        self.add(step)
+
+    def add(self, function):
+        self.Case.addClassCleanup(function)
+
+    def do(self):
+        self.Case.doClassCleanups()
+
+    def run(self):
+        self.do()
+
+    def is_broken(self):
+        # What has not been called is still there.
+        self.do()
+        return super().is_broken()
+
+
+@construct('unittest.doModuleCleanups')
+class _(TABLE['unittest.TestCase.doClassCleanups']):
+    def add(self, function):
+        unittest.addModuleCleanup(function)
+
+    def do(self):
+        unittest.doModuleCleanups()
+
+
 @construct('unittest.TestCase.assertWarns')
 class _(TABLE['warnings.catch_warnings']):
     Case = CaseConstruct.Case

@@ -243,6 +243,31 @@ def with_while(resource):
             left -= 1
 
 
+def with_for_and_if(resource):
+    with resource:
+        work()
+        # No calls: the jump back is the check point.
+        for number in 1, 2, 3:
+            if number < 0:
+                step()
+
+
+def with_comprehension_and_if(resource):
+    with resource:
+        work()
+        return [number for number in (1, 2, 3) if number > 1]
+
+
+def with_while_and_if(resource):
+    left = 3
+    with resource:
+        work()
+        while left:
+            left -= 1
+            if left < 0:
+                step()
+
+
 def with_recursion(resource, depth=3):
     if depth:
         with Resource():
@@ -494,6 +519,19 @@ def finally_after_while(steps):
         while left:
             work()
             left -= 1
+    finally:
+        steps.first()
+        steps.second()
+        steps.third()
+
+
+def finally_after_for_and_if(steps):
+    try:
+        steps.opened = True
+        work()
+        for number in 1, 2, 3:
+            if number < 0:
+                work()
     finally:
         steps.first()
         steps.second()
@@ -1168,6 +1206,16 @@ class _(CoroutineConstruct):
             while left:
                 work()
                 left -= 1
+
+
+@construct('async with for and if')
+class _(CoroutineConstruct):
+    async def function(self):
+        async with self.resource:
+            work()
+            for number in 1, 2, 3:
+                if number < 0:
+                    step()
 
 
 @construct('async with return')
@@ -1964,7 +2012,7 @@ class MonitoringTrace(Trace):
 
 @scenario('', 'first', 'first after',
           arrivals=['first', 'first after', 'first after done'],
-          rearm=('tool',), trace=MonitoringTrace)
+          rearm=('region',), trace=MonitoringTrace)
 def handle_monitored(trace):
     try:
         try:
@@ -2234,7 +2282,7 @@ class MistakeTests(unittest.TestCase):
 
 
 # All places where the interpreter asks again, by the names that it knows.
-REARMS = ('leave', 'catch', 'unwind', 'region', 'throw', 'tool', 'scope-exit',
+REARMS = ('leave', 'catch', 'unwind', 'region', 'throw', 'scope-exit',
           'scope-enter', 'hand-over')
 
 

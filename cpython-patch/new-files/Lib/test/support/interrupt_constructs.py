@@ -151,10 +151,13 @@ class Table(dict):
 
     setups   context managers, called with the path of an empty folder, which
              is the working directory while the table is in use
+    share    how many rounds of scripts/soak a construct gets, compared to one
+             of the other tables; less than 1 if they are slow
     """
 
-    def __init__(self, *, setups=()):
+    def __init__(self, *, setups=(), share=1):
         self.setups = setups
+        self.share = share
 
     def construct(self, name, **attributes):
         """Put a class into the table."""

@@ -1,0 +1,1934 @@
+"""Interrupted at each check point, modules that talk to others leave nothing.
+
+A table of what programs do with processes, event loops, executors, sockets
+and selectors; the rest of the library is in test_interrupt_library.
+
+What a program has not guarded yet may be lost, if it is freed with that:
+sockets and files close themselves when they are dropped.
+"""
+
+import asyncio
+import concurrent.futures
+import concurrent.futures.thread
+import contextlib
+import functools
+import gc
+import http.client
+import http.server
+import json
+import logging
+import math
+import mimetypes
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.dummy
+import multiprocessing.heap
+import multiprocessing.pool
+import multiprocessing.shared_memory
+import multiprocessing.util
+import os
+import selectors
+import signal
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import traceback
+import unittest
+import urllib.request
+import warnings
+
+from test import support
+from test.support.interrupt_constructs import (
+    Construct, Table, TableTests, exhaust, step, work)
+from test.support.interrupt_sweep import sweep
+
+try:
+    import ssl
+except ImportError:
+    ssl = None
+
+if not (hasattr(signal, 'SIGUSR1') and hasattr(os, 'fork')
+        and hasattr(socket, 'AF_UNIX')):
+    raise unittest.SkipTest('needs POSIX')
+
+support.requires_working_socket(module=True)
+
+
+TRUE = '/bin/true'
+SHELL = '/bin/sh'
+
+if not all(map(os.path.exists, [TRUE, SHELL, '/proc/self/fd'])):
+    raise unittest.SkipTest(f'needs {TRUE}, {SHELL} and /proc')
+
+
+@contextlib.contextmanager
+def default_signals(folder):
+    """asyncio.run() looks whether the handler of SIGINT is the default one."""
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@contextlib.contextmanager
+def quiet_loggers(folder):
+    """asyncio reports what it could not tell anybody; so do futures."""
+    loggers = [logging.getLogger(name)
+               for name in ('asyncio', 'concurrent.futures')]
+    with contextlib.ExitStack() as stack:
+        for logger in loggers:
+            stack.enter_context(support.swap_attr(logger, 'disabled', True))
+        yield
+
+
+@contextlib.contextmanager
+def data_file(folder):
+    with open('data', 'wb') as file:
+        file.write(b'data')
+    yield
+
+
+TABLE = Table(setups=[default_signals, quiet_loggers, data_file], share=0.02)
+construct = TABLE.construct
+
+
+def work_for_long():
+    """Is hit although the number of check points before it differs."""
+    for _ in range(50):
+        work()
+
+
+def descriptors():
+    """The open ones; what they refer to tells if one was used again."""
+    found = {}
+    for name in os.listdir('/proc/self/fd'):
+        with contextlib.suppress(OSError):
+            found[int(name)] = os.readlink(f'/proc/self/fd/{name}')
+    return found
+
+
+class DescriptorConstruct(Construct):
+    """One that opens descriptors, and closes no others."""
+
+    last_class = None
+
+    def __init__(self):
+        if DescriptorConstruct.last_class is not type(self):
+            DescriptorConstruct.last_class = type(self)
+            # What constructs before have left is not closed in the middle.
+            gc.collect()
+        self.descriptors = descriptors()
+
+    def is_broken(self):
+        return descriptors() != self.descriptors
+
+    def close(self):
+        for descriptor in descriptors().keys() - self.descriptors.keys():
+            os.close(descriptor)
+
+
+# subprocess
+
+class ChildConstruct(DescriptorConstruct):
+    """One that starts a child; all end by themselves."""
+
+    def is_broken(self):
+        return super().is_broken() or self.has_children()
+
+    def has_children(self):
+        """Are there any but those that subprocess itself will reap?"""
+        for popen in subprocess._active[:]:
+            popen.wait()
+        subprocess._cleanup()
+        try:
+            # Reaps one, whether it has ended or not.
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return False
+        return True
+
+    def close(self):
+        # A child can wait for the end of a pipe that was lost.
+        super().close()
+        while self.has_children():
+            pass
+
+
+@construct('subprocess.Popen')
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([TRUE]):
+            work()
+
+
+@construct('subprocess.Popen by fork_exec()')
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([TRUE], start_new_session=True):
+            work()
+
+
+@construct('subprocess.Popen with pipes')
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([TRUE], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE):
+            work()
+
+
+@construct('subprocess.Popen with pipes, by fork_exec()')
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([TRUE], start_new_session=True,
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True):
+            work()
+
+
+@construct('subprocess.Popen with DEVNULL')
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([TRUE], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.PIPE):
+            work()
+
+
+@construct('subprocess.Popen of what does not exist', is_open=False)
+class _(ChildConstruct):
+    errors = FileNotFoundError
+
+    def run(self):
+        with subprocess.Popen(['./missing'], start_new_session=True,
+                              stdout=subprocess.PIPE):
+            raise AssertionError('it exists')
+
+
+class StatusConstruct(ChildConstruct):
+    """A child whose exit status must not be lost."""
+
+    STATUS = 3
+    is_open = False
+
+    def __init__(self):
+        super().__init__()
+        self.popen = subprocess.Popen([SHELL, '-c', f'exit {self.STATUS}'])
+
+    def has_ended(self):
+        os.waitid(os.P_PID, self.popen.pid, os.WEXITED | os.WNOWAIT)
+
+    def is_broken(self):
+        # Who locks for ever would block in wait().
+        return (self.popen._waitpid_lock.locked()
+                or self.popen.wait() != self.STATUS
+                or super().is_broken())
+
+    def close(self):
+        if self.popen._waitpid_lock.locked():
+            self.popen._waitpid_lock.release()
+        super().close()
+
+
+@construct('subprocess.Popen.wait')
+class _(StatusConstruct):
+    def run(self):
+        self.popen.wait()
+
+
+@construct('subprocess.Popen.wait with timeout')
+class _(StatusConstruct):
+    def __init__(self):
+        super().__init__()
+        self.has_ended()
+
+    def run(self):
+        self.popen.wait(support.LONG_TIMEOUT)
+
+
+@construct('subprocess.Popen.poll')
+class _(StatusConstruct):
+    def __init__(self):
+        super().__init__()
+        self.has_ended()
+
+    def run(self):
+        self.popen.poll()
+
+
+@construct('subprocess.Popen.communicate', exact=False)
+class _(ChildConstruct):
+    def run(self):
+        with subprocess.Popen([SHELL, '-c', 'read line; echo "$line"'],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as popen:
+            try:
+                popen.communicate(b'line\n')
+                work_for_long()
+            except:
+                popen.kill()
+                raise
+        # What comes while it is finalized is raised here.
+        popen = None
+        step()
+
+
+@construct('subprocess.run', exact=False)
+class _(ChildConstruct):
+    def run(self):
+        subprocess.run([TRUE], input=b'', capture_output=True)
+        work_for_long()
+
+
+@construct('subprocess.check_output', exact=False)
+class _(ChildConstruct):
+    def run(self):
+        subprocess.check_output([TRUE])
+        work_for_long()
+
+
+@construct('subprocess.call')
+class _(ChildConstruct):
+    def run(self):
+        subprocess.call([TRUE])
+        work()
+
+
+@construct('subprocess.getoutput', exact=False)
+class _(ChildConstruct):
+    def run(self):
+        subprocess.getoutput('exit 0')
+        work_for_long()
+
+
+# asyncio
+
+async def worker():
+    await asyncio.sleep(0)
+    work_for_long()
+
+
+class LoopConstruct(DescriptorConstruct):
+    """One that uses a loop of its own."""
+
+    exact = False       # there are tasks of earlier ones, until a collection
+
+    def __init__(self):
+        super().__init__()
+        self.hooks = sys.get_asyncgen_hooks()
+        self.handlers = self.signal_handlers()
+
+    @staticmethod
+    def signal_handlers():
+        wakeup = signal.set_wakeup_fd(-1)
+        signal.set_wakeup_fd(wakeup)
+        return (wakeup, signal.getsignal(signal.SIGINT),
+                signal.getsignal(signal.SIGUSR1))
+
+    def is_broken(self):
+        return (super().is_broken()
+                or asyncio._get_running_loop() is not None
+                or asyncio.get_event_loop_policy()._local._loop is not None
+                or sys.get_asyncgen_hooks() != self.hooks
+                or self.signal_handlers() != self.handlers)
+
+    def close(self):
+        asyncio._set_running_loop(None)
+        asyncio.get_event_loop_policy()._local._loop = None
+        sys.set_asyncgen_hooks(*self.hooks)
+        wakeup, interrupt, user = self.handlers
+        signal.set_wakeup_fd(wakeup)
+        signal.signal(signal.SIGINT, interrupt)
+        signal.signal(signal.SIGUSR1, user)
+        if descriptors() != self.descriptors:
+            gc.collect()    # loops that were lost
+        else:
+            gc.collect(0)   # tasks
+        super().close()
+
+
+@construct('asyncio.run')
+class _(LoopConstruct):
+    def run(self):
+        asyncio.run(worker())
+
+
+@construct('asyncio.Runner')
+class _(LoopConstruct):
+    def run(self):
+        with asyncio.Runner() as runner:
+            runner.run(worker())
+
+
+@construct('asyncio.Runner.close')
+class _(LoopConstruct):
+    def run(self):
+        runner = asyncio.Runner()
+        try:
+            runner.run(worker())
+        finally:
+            runner.close()
+
+
+@construct('asyncio.Runner.get_loop', is_open=False)
+class _(LoopConstruct):
+    def run(self):
+        runner = asyncio.Runner(debug=True)
+        try:
+            runner.get_loop()
+        finally:
+            runner.close()
+
+
+@construct('asyncio loop.run_until_complete')
+class _(LoopConstruct):
+    def run(self):
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(worker())
+        finally:
+            loop.close()
+        # What comes while it is finalized is raised here.
+        loop = None
+        step()
+
+
+@construct('asyncio loop.run_forever')
+class _(LoopConstruct):
+    def run(self):
+        loop = asyncio.new_event_loop()
+        try:
+            loop.call_soon(work)
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+        finally:
+            loop.close()
+        loop = None
+        step()
+
+
+class GivenLoopConstruct(LoopConstruct):
+    """A loop that is there before and goes on being used afterwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+
+    def is_broken(self):
+        loop = self.loop
+        if not loop.is_closed():
+            if loop.is_running():
+                return True
+            self.loop.run_until_complete(asyncio.sleep(0))
+            self.loop.close()
+        return super().is_broken()
+
+    def is_broken_by(self, run):
+        try:
+            return self.is_broken()
+        except (OSError, RuntimeError):     # it cannot be used any more
+            return True
+
+    def close(self):
+        self.loop._thread_id = None
+        asyncio._set_running_loop(None)
+        self.loop.close()
+        super().close()
+
+
+@construct('asyncio loop.run_forever, then again')
+class _(GivenLoopConstruct):
+    def run(self):
+        self.loop.call_soon(work)
+        self.loop.call_soon(self.loop.stop)
+        self.loop.run_forever()
+
+    def is_broken(self):
+        if not self.loop.is_running():
+            # What it was to call is still there, and stops it.
+            self.run()
+        return super().is_broken()
+
+
+@construct('asyncio loop.run_until_complete, then again')
+class _(GivenLoopConstruct):
+    def run(self):
+        self.loop.run_until_complete(worker())
+        step()
+
+
+@construct('asyncio loop.add_signal_handler')
+class _(GivenLoopConstruct):
+    def run(self):
+        self.loop.add_signal_handler(signal.SIGUSR1, step)
+        try:
+            work()
+        finally:
+            self.loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@construct('asyncio loop.remove_signal_handler', is_open=False)
+class _(GivenLoopConstruct):
+    def __init__(self):
+        super().__init__()
+        self.loop.add_signal_handler(signal.SIGUSR1, step)
+
+    def run(self):
+        self.loop.remove_signal_handler(signal.SIGUSR1)
+
+
+@construct('asyncio loop.add_reader')
+class _(GivenLoopConstruct):
+    def __init__(self):
+        super().__init__()
+        self.sockets = socket.socketpair()
+
+    def run(self):
+        self.loop.add_reader(self.sockets[0], step)
+        try:
+            self.loop.add_writer(self.sockets[0], step)
+            try:
+                work()
+            finally:
+                self.loop.remove_writer(self.sockets[0])
+        finally:
+            self.loop.remove_reader(self.sockets[0])
+
+    def is_broken(self):
+        selector = self.loop._selector
+        descriptor = self.sockets[0].fileno()
+        # An error, unless the system knows what the map says.
+        if descriptor in selector._fd_to_key:
+            selector._selector.modify(descriptor, 0)
+        else:
+            selector._selector.register(descriptor, 0)
+        for sock in self.sockets:
+            sock.close()
+        return super().is_broken()
+
+
+class DrivenConstruct(Construct):
+    """A coroutine that needs no loop, as nobody else holds what it wants."""
+
+    def __init__(self):
+        self.coroutine = self.use()
+        self.iterator = self.coroutine.__await__()
+
+    async def use(self):
+        raise NotImplementedError
+
+    def run(self):
+        exhaust(self.iterator)
+
+    def close(self):
+        self.coroutine.close()
+
+
+@construct('asyncio.Semaphore')
+class _(DrivenConstruct):
+    def __init__(self):
+        super().__init__()
+        self.semaphore = asyncio.BoundedSemaphore(1)
+
+    async def use(self):
+        async with self.semaphore:
+            work()
+
+    def is_broken(self):
+        return self.semaphore._value != 1
+
+
+@construct('asyncio.Condition')
+class _(DrivenConstruct):
+    def __init__(self):
+        super().__init__()
+        self.condition = asyncio.Condition()
+
+    async def use(self):
+        async with self.condition:
+            work()
+            self.condition.notify_all()
+
+    def is_broken(self):
+        return self.condition.locked()
+
+
+class AsyncioConstruct(GivenLoopConstruct):
+    """A coroutine in a loop."""
+
+    errors = BaseExceptionGroup     # of an interrupted task, by its TaskGroup
+
+    def run(self):
+        self.loop.run_until_complete(self.use())
+        step()
+
+    async def use(self):
+        raise NotImplementedError
+
+    def is_broken(self):
+        self.cancel_tasks()
+        return super().is_broken()
+
+    def cancel_tasks(self):
+        if self.loop.is_running():
+            return
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.run_until_complete(self.wait_for(tasks))
+
+    async def wait_for(self, tasks):
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+@construct('asyncio.Lock that others wait for')
+class _(AsyncioConstruct):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.Lock()
+
+    async def use(self):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.wait())
+            group.create_task(self.wait())
+
+    async def wait(self):
+        async with self.lock:
+            await asyncio.sleep(0)
+            work()
+
+    def is_broken(self):
+        return super().is_broken() or self.lock.locked()
+
+
+@construct('asyncio.Semaphore that others wait for')
+class _(TABLE['asyncio.Lock that others wait for']):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.BoundedSemaphore(1)
+
+
+@construct('asyncio.Condition.wait')
+class _(AsyncioConstruct):
+    def __init__(self):
+        super().__init__()
+        self.condition = asyncio.Condition()
+
+    async def use(self):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.wait())
+            await asyncio.sleep(0)
+            async with self.condition:
+                self.condition.notify()
+
+    async def wait(self):
+        async with self.condition:
+            await self.condition.wait()
+            work()
+
+    def is_broken(self):
+        return (super().is_broken() or self.condition.locked()
+                or len(self.condition._waiters) > 0)
+
+
+@construct('asyncio.Queue')
+class _(AsyncioConstruct):
+    def __init__(self):
+        super().__init__()
+        self.queue = asyncio.Queue(1)
+
+    async def use(self):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.get())
+            await self.queue.put('first')
+            await self.queue.put('second')
+
+    async def get(self):
+        for _ in range(2):
+            item = await self.queue.get()
+            try:
+                work()
+            finally:
+                self.queue.task_done()
+
+    def is_broken(self):
+        return (super().is_broken()
+                or self.queue._unfinished_tasks < self.queue.qsize()
+                or self.queue._finished.is_set()
+                is not (self.queue._unfinished_tasks == 0)
+                or any(not waiter.done() for waiter in
+                       (*self.queue._getters, *self.queue._putters)))
+
+
+@construct('asyncio.Queue.put_nowait', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.queue = asyncio.Queue()
+
+    def run(self):
+        self.queue.put_nowait('item')
+
+    def is_broken(self):
+        return (self.queue.qsize() != self.queue._unfinished_tasks
+                or self.queue._finished.is_set() is (self.queue.qsize() > 0))
+
+
+@construct('asyncio.TaskGroup')
+class _(AsyncioConstruct):
+    pending = False
+
+    async def use(self):
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(worker(), name='worker')
+                group.create_task(worker(), name='worker')
+                await asyncio.sleep(0)
+        finally:
+            self.pending = any(task.get_name() == 'worker'
+                               for task in asyncio.all_tasks())
+
+    def is_broken(self):
+        return super().is_broken() or self.pending
+
+
+@construct('asyncio.timeout')
+class _(AsyncioConstruct):
+    async def use(self):
+        async with asyncio.timeout(support.LONG_TIMEOUT):
+            await worker()
+
+    def is_broken(self):
+        self.cancel_tasks()
+        # None is still to come.
+        return (any(not handle.cancelled() for handle in self.loop._scheduled)
+                or super().is_broken())
+
+
+@construct('asyncio.wait_for')
+class _(TABLE['asyncio.timeout']):
+    async def use(self):
+        await asyncio.wait_for(worker(), support.LONG_TIMEOUT)
+
+
+@construct('asyncio.timeout that expires', is_open=False)
+class _(AsyncioConstruct):
+    async def use(self):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0001):
+                await self.loop.create_future()
+
+
+class CompletionConstruct(AsyncioConstruct):
+    """One that would wait for ever if what has completed did not tell."""
+
+    async def use(self):
+        async with asyncio.timeout(support.SHORT_TIMEOUT):
+            await self.wait()
+
+    async def wait(self):
+        raise NotImplementedError
+
+
+@construct('asyncio.gather')
+class _(CompletionConstruct):
+    async def wait(self):
+        await asyncio.gather(worker(), asyncio.sleep(0.0001))
+
+
+@construct('asyncio.wait')
+class _(CompletionConstruct):
+    async def wait(self):
+        await asyncio.wait([self.loop.create_task(worker()),
+                            self.loop.create_task(asyncio.sleep(0.0001))])
+
+
+@construct('asyncio.to_thread', exact=False)
+class _(LoopConstruct):
+    def __init__(self):
+        super().__init__()
+        self.threads = set(threading.enumerate())
+
+    async def use(self):
+        await asyncio.to_thread(step)
+        work_for_long()
+
+    def run(self):
+        asyncio.run(self.use())
+
+    def is_broken(self):
+        return super().is_broken() or threads_go_on(self.threads)
+
+
+@construct('asyncio streams')
+class _(AsyncioConstruct):
+    def __init__(self):
+        super().__init__()
+        self.sockets = socket.socketpair()
+        for sock in self.sockets:
+            sock.setblocking(False)
+
+    async def use(self):
+        reader, writer = await asyncio.open_unix_connection(
+            sock=self.sockets[0])
+        try:
+            writer.write(b'data')
+            await writer.drain()
+            work()
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    def is_broken(self):
+        for sock in self.sockets:
+            sock.close()
+        return super().is_broken()
+
+
+@construct('asyncio.start_server')
+class _(AsyncioConstruct):
+    async def serve(self, reader, writer):
+        writer.close()
+
+    async def use(self):
+        server = await asyncio.start_unix_server(self.serve, 'socket')
+        async with server:
+            work()
+
+    def is_broken(self):
+        self.cancel_tasks()
+        self.loop.close()
+        # The socket is in a cycle with the loop.
+        if descriptors() != self.descriptors:
+            gc.collect()
+        return GivenLoopConstruct.is_broken(self)
+
+    def close(self):
+        super().close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink('socket')
+
+
+# concurrent.futures
+
+@construct('Future.set_result, others wait', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.future = concurrent.futures.Future()
+        self.future.set_running_or_notify_cancel()
+        self.called = 0
+        for _ in range(2):
+            self.future.add_done_callback(self.callback)
+        self.waiter = threading.Lock()
+        self.waiter.acquire()
+        self.future._condition._waiters.append(self.waiter)
+        self.finished = concurrent.futures._base._create_and_install_waiters(
+            [self.future], concurrent.futures.ALL_COMPLETED).event
+
+    def callback(self, future):
+        self.called += 1
+
+    def run(self):
+        self.future.set_result('result')
+
+    def is_broken(self):
+        # All are told, or it is not done and can be set again.
+        return (self.future._condition._lock._is_owned()
+                or self.future.done() and (
+                    self.waiter.locked() or not self.finished.is_set()
+                    or self.called != 2))
+
+
+@construct('Future.set_exception, others wait', is_open=False)
+class _(TABLE['Future.set_result, others wait']):
+    def run(self):
+        self.future.set_exception(ValueError())
+
+
+@construct('Future.cancel, others wait', is_open=False)
+class _(TABLE['Future.set_result, others wait']):
+    def __init__(self):
+        super().__init__()
+        self.future._state = concurrent.futures._base.PENDING
+
+    def run(self):
+        self.future.cancel()
+
+    def is_broken(self):
+        self.finished.set()     # only told when somebody tries to run it
+        return super().is_broken()
+
+
+@construct('Future.set_running_or_notify_cancel', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.future = concurrent.futures.Future()
+        self.finished = concurrent.futures._base._create_and_install_waiters(
+            [self.future], concurrent.futures.ALL_COMPLETED).event
+        self.future.cancel()
+
+    def run(self):
+        self.future.set_running_or_notify_cancel()
+
+    def is_broken(self):
+        notified = concurrent.futures._base.CANCELLED_AND_NOTIFIED
+        return (self.future._condition._lock._is_owned()
+                or self.future._state == notified
+                and not self.finished.is_set())
+
+
+@construct('Future.add_done_callback', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.future = concurrent.futures.Future()
+        self.called = 0
+
+    def callback(self, future):
+        self.called += 1
+
+    def run(self):
+        self.future.add_done_callback(self.callback)
+        self.future.add_done_callback(self.callback)
+
+    def is_broken(self):
+        return self.future._condition._lock._is_owned()
+
+
+@construct('Future.result', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.future = concurrent.futures.Future()
+
+    def run(self):
+        with contextlib.suppress(TimeoutError):
+            self.future.result(0)
+
+    def is_broken(self):
+        return (self.future._condition._lock._is_owned()
+                or len(self.future._condition._waiters) > 0)
+
+
+class FuturesConstruct(Construct):
+    is_open = False
+
+    def __init__(self):
+        self.futures = [concurrent.futures.Future() for _ in range(2)]
+        self.futures[0].set_result('result')
+
+    def is_broken(self):
+        return any(future._condition._lock._is_owned() or future._waiters
+                   for future in self.futures)
+
+
+@construct('concurrent.futures.wait')
+class _(FuturesConstruct):
+    def run(self):
+        concurrent.futures.wait(self.futures, 0)
+
+
+@construct('concurrent.futures.as_completed')
+class _(FuturesConstruct):
+    def run(self):
+        with contextlib.suppress(TimeoutError):
+            for future in concurrent.futures.as_completed(self.futures, 0):
+                step()
+
+
+def threads_go_on(before):
+    """Are there threads that have not been told to end?"""
+    for thread in set(threading.enumerate()) - before:
+        if thread.ident is not None:
+            # Waiting for it may have been interrupted.
+            thread.join(support.LOOPBACK_TIMEOUT)
+    return bool(set(threading.enumerate()) - before)
+
+
+class ThreadsConstruct(Construct):
+    """One that starts threads, which have ended afterwards."""
+
+    exact = False
+
+    def __init__(self):
+        self.threads = set(threading.enumerate())
+
+    def is_broken(self):
+        return threads_go_on(self.threads)
+
+
+@construct('ThreadPoolExecutor.submit')
+class _(ThreadsConstruct):
+    def run(self):
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            executor.submit(step).result()
+            work_for_long()
+        # What comes while it is finalized is raised here.
+        executor = None
+        step()
+
+
+@construct('ThreadPoolExecutor.map')
+class _(ThreadsConstruct):
+    def run(self):
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            for _ in executor.map(str, [1, 2]):
+                work_for_long()
+        executor = None
+        step()
+
+
+@construct('ThreadPoolExecutor.shutdown')
+class _(ThreadsConstruct):
+    def run(self):
+        executor = concurrent.futures.ThreadPoolExecutor(1)
+        try:
+            executor.submit(step)
+            work_for_long()
+        finally:
+            executor.shutdown(cancel_futures=True)
+        executor = None
+        step()
+
+
+# multiprocessing
+
+@construct('multiprocessing.pool.ThreadPool')
+class _(ThreadsConstruct):
+    def run(self):
+        with multiprocessing.pool.ThreadPool(1) as pool:
+            pool.apply(step)
+            work_for_long()
+        pool = None
+        step()
+
+
+@construct('multiprocessing.dummy.Process')
+class _(ThreadsConstruct):
+    def run(self):
+        process = multiprocessing.dummy.Process(target=step)
+        process.start()
+        try:
+            work()
+        finally:
+            process.join()
+        process = None
+        step()
+
+
+@construct('multiprocessing.Pipe')
+class _(DescriptorConstruct):
+    def run(self):
+        one, other = multiprocessing.Pipe()
+        with one, other:
+            work()
+        # What comes while they are finalized is raised here.
+        one = other = None
+        step()
+
+
+@construct('multiprocessing.Pipe, one way')
+class _(DescriptorConstruct):
+    def run(self):
+        reader, writer = multiprocessing.Pipe(duplex=False)
+        with reader, writer:
+            work()
+        reader = writer = None
+        step()
+
+
+@construct('multiprocessing.connection.Listener')
+class _(DescriptorConstruct):
+    def run(self):
+        with multiprocessing.connection.Listener('socket', 'AF_UNIX'):
+            work()
+
+    def is_broken(self):
+        return super().is_broken() or os.path.exists('socket')
+
+    def close(self):
+        super().close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink('socket')
+
+
+class ListenerConstruct(DescriptorConstruct):
+    def __init__(self):
+        self.listener = multiprocessing.connection.Listener('socket',
+                                                            'AF_UNIX')
+        super().__init__()
+
+    def close(self):
+        super().close()
+        self.listener.close()
+
+
+@construct('multiprocessing.connection.Client')
+class _(ListenerConstruct):
+    def run(self):
+        with multiprocessing.connection.Client('socket', 'AF_UNIX'):
+            work()
+
+
+@construct('multiprocessing.connection.Listener.accept')
+class _(ListenerConstruct):
+    def __init__(self):
+        super().__init__()
+        self.client = multiprocessing.connection.Client('socket', 'AF_UNIX')
+        self.descriptors = descriptors()
+
+    def run(self):
+        with self.listener.accept():
+            work()
+
+    def close(self):
+        self.client.close()
+        super().close()
+
+
+@construct('multiprocessing.connection.wait', is_open=False)
+class _(DescriptorConstruct):
+    breaks = False
+
+    def __init__(self):
+        self.connections = multiprocessing.Pipe()
+        super().__init__()
+
+    def run(self):
+        multiprocessing.connection.wait(self.connections, 0)
+
+    def close(self):
+        super().close()
+        for connection in self.connections:
+            connection.close()
+
+
+class SemaphoreConstruct(Construct):
+    """What multiprocessing makes of named semaphores; any value is told."""
+
+    def __init__(self):
+        self.context = multiprocessing.get_context('fork')
+
+
+@construct('multiprocessing.Lock')
+class _(SemaphoreConstruct):
+    def __init__(self):
+        super().__init__()
+        self.lock = self.context.Lock()
+
+    def run(self):
+        with self.lock:
+            work()
+
+    def is_broken(self):
+        return self.lock._semlock._get_value() != 1
+
+
+@construct('multiprocessing.RLock')
+class _(TABLE['multiprocessing.Lock']):
+    def __init__(self):
+        super().__init__()
+        self.lock = self.context.RLock()
+
+    def run(self):
+        with self.lock, self.lock:
+            work()
+
+
+@construct('multiprocessing.Semaphore')
+class _(TABLE['multiprocessing.Lock']):
+    def __init__(self):
+        super().__init__()
+        self.lock = self.context.BoundedSemaphore(1)
+
+    def run(self):
+        self.lock.acquire()
+        try:
+            work()
+        finally:
+            self.lock.release()
+
+
+def condition_is_broken(condition):
+    """Is it held, or does it count waiters that there are not?"""
+    return (condition._lock._semlock._count() != 0
+            or condition._sleeping_count._semlock._get_value()
+            != condition._woken_count._semlock._get_value()
+            or condition._wait_semaphore._semlock._get_value() != 0)
+
+
+@construct('multiprocessing.Condition.wait', is_open=False)
+class _(SemaphoreConstruct):
+    def __init__(self):
+        super().__init__()
+        self.condition = self.context.Condition()
+
+    def run(self):
+        with self.condition:
+            self.condition.wait(0)
+
+    def is_broken(self):
+        return condition_is_broken(self.condition)
+
+    # If wait() ends without the lock, leaving `with` raises.
+    errors = AssertionError
+
+    def is_broken_by(self, run):
+        return run.error is not None or self.is_broken()
+
+
+@construct('multiprocessing.Condition.notify', is_open=False)
+class _(SemaphoreConstruct):
+    def __init__(self):
+        super().__init__()
+        self.condition = self.context.Condition()
+        # One waits, and wakes up before it is woken.
+        self.condition._sleeping_count.release()
+        self.condition._woken_count.release()
+
+    def run(self):
+        with self.condition:
+            self.condition.notify()
+
+    def is_broken(self):
+        return condition_is_broken(self.condition)
+
+
+@construct('multiprocessing.Event', is_open=False)
+class _(SemaphoreConstruct):
+    def __init__(self):
+        super().__init__()
+        self.event = self.context.Event()
+
+    def run(self):
+        self.event.wait(0)
+        self.event.set()
+        self.event.wait()
+        self.event.clear()
+
+    def is_broken(self):
+        return condition_is_broken(self.event._cond)
+
+
+@construct('multiprocessing.SimpleQueue', is_open=True)
+class _(SemaphoreConstruct):
+    def __init__(self):
+        super().__init__()
+        self.queue = self.context.SimpleQueue()
+        self.queue.put('first')
+
+    def run(self):
+        item = self.queue.get()
+        try:
+            work()
+        finally:
+            self.queue.put(item)
+
+    def is_broken(self):
+        return (self.queue.empty()
+                or self.queue._rlock._semlock._get_value() != 1
+                or self.queue._wlock._semlock._get_value() != 1)
+
+    def close(self):
+        self.queue.close()
+
+
+class QueueConstruct(SemaphoreConstruct):
+    SIZE = 4
+    is_open = False
+    exact = False
+
+    def make(self):
+        return self.context.Queue(self.SIZE)
+
+    def __init__(self):
+        super().__init__()
+        self.queue = self.make()
+        self.queue.put('first')
+        # The feeder has written it.
+        self.queue._reader.poll(None)
+
+    def free_places(self):
+        return self.queue._sem._semlock._get_value()
+
+    def close(self):
+        self.queue.close()
+        self.queue.join_thread()
+
+
+@construct('multiprocessing.Queue.get, then try', is_open=True)
+class _(QueueConstruct):
+    def run(self):
+        item = self.queue.get()
+        try:
+            work_for_long()
+        finally:
+            self.queue.put(item)
+
+    def is_broken(self):
+        return (self.free_places() != self.SIZE - 1
+                or not self.queue._reader.poll(support.SHORT_TIMEOUT)
+                or self.queue._rlock._semlock._get_value() != 1)
+
+
+@construct('multiprocessing.Queue.get with timeout, then try', is_open=True)
+class _(TABLE['multiprocessing.Queue.get, then try']):
+    def run(self):
+        item = self.queue.get(timeout=support.LONG_TIMEOUT)
+        try:
+            work()
+        finally:
+            self.queue.put(item)
+
+
+@construct('multiprocessing.Queue.put')
+class _(QueueConstruct):
+    def run(self):
+        self.queue.put('second')
+
+    def is_broken(self):
+        if self.queue._notempty._is_owned():
+            return True
+        taken = self.SIZE - self.free_places()
+        while self.queue._reader.poll(0 if taken == 0
+                                      else support.SHORT_TIMEOUT):
+            self.queue.get()
+            taken -= 1
+            if taken == 0:
+                break
+        return taken != 0
+
+
+@construct('multiprocessing.JoinableQueue.put')
+class _(TABLE['multiprocessing.Queue.put']):
+    def make(self):
+        return self.context.JoinableQueue(self.SIZE)
+
+    def is_broken(self):
+        taken = self.SIZE - self.free_places()
+        unfinished = self.queue._unfinished_tasks._semlock._get_value()
+        return (unfinished != taken
+                or self.queue._cond._lock._semlock._count() != 0
+                or super().is_broken())
+
+
+@construct('multiprocessing.JoinableQueue.task_done')
+class _(TABLE['multiprocessing.JoinableQueue.put']):
+    def run(self):
+        self.queue.task_done()
+
+    def is_broken(self):
+        return condition_is_broken(self.queue._cond)
+
+
+@construct('multiprocessing.Value', exact=False)
+class _(SemaphoreConstruct):
+    breaks = False
+
+    def run(self):
+        value = self.context.Value('i', 0)
+        with value.get_lock():
+            work_for_long()
+        value = None
+        step()
+
+    def is_broken(self):
+        return multiprocessing.heap.BufferWrapper._heap._lock.locked()
+
+
+@construct('multiprocessing.heap.Arena')
+class _(DescriptorConstruct):
+    is_open = False
+
+    def run(self):
+        multiprocessing.heap.Arena(4096, fd=-1)
+        step()
+
+    def is_broken(self):
+        return (super().is_broken()
+                or any('pym-' in name for name in os.listdir('.')))
+
+
+@construct('multiprocessing.shared_memory.SharedMemory')
+class _(DescriptorConstruct):
+    memory = None
+
+    @staticmethod
+    def names():
+        try:
+            return {name for name in os.listdir('/dev/shm')
+                    if name.startswith('psm_')}
+        except FileNotFoundError:
+            return set()
+
+    def __init__(self):
+        super().__init__()
+        self.before = self.names()
+
+    def run(self):
+        memory = multiprocessing.shared_memory.SharedMemory(
+            create=True, size=16, track=False)
+        try:
+            work()
+        finally:
+            memory.close()
+            memory.unlink()
+        memory = None
+        step()
+
+    def is_broken(self):
+        return super().is_broken() or self.names() != self.before
+
+    def close(self):
+        super().close()
+        for name in self.names() - self.before:
+            os.unlink(os.path.join('/dev/shm', name))
+
+
+@construct('multiprocessing.util.Finalize')
+class _(Construct):
+    def __init__(self):
+        self.finalizer = None
+        self.cleaned = 0
+
+    def clean(self):
+        self.cleaned += 1
+
+    def run(self):
+        self.finalizer = multiprocessing.util.Finalize(
+            None, self.clean, exitpriority=10)
+        try:
+            work()
+        finally:
+            self.finalizer()
+
+    def is_broken(self):
+        if self.finalizer is None:
+            return False
+        return self.cleaned != 1 or self.finalizer.still_active()
+
+    def close(self):
+        for key, finalizer in [
+                *multiprocessing.util._finalizer_registry.items()]:
+            if finalizer._callback == self.clean:
+                finalizer.cancel()
+
+
+# selectors
+
+class SelectorConstruct(DescriptorConstruct):
+    selector_class = None
+
+    def __init__(self):
+        self.selector = self.selector_class()
+        self.socket, self.other = socket.socketpair()
+        super().__init__()
+
+    def registered(self):
+        """What the system knows: the events that can be found."""
+        events = 0
+        for _, found in self.selector.select(0):
+            events |= found
+        return events
+
+    def is_broken(self):
+        key = self.selector._fd_to_key.get(self.socket.fileno())
+        expected = key.events if key is not None else 0
+        # All are ready, so all are found if they are registered.
+        self.other.send(b'data')
+        if self.registered() != expected:
+            return True
+        if key is None:
+            # It can be registered.
+            self.selector.register(self.socket, selectors.EVENT_READ)
+        self.selector.unregister(self.socket)
+        return super().is_broken()
+
+    def is_broken_by(self, run):
+        try:
+            return self.is_broken()
+        except OSError:
+            return True
+
+    def close(self):
+        super().close()
+        self.selector.close()
+        self.socket.close()
+        self.other.close()
+
+
+class RegisterConstruct(SelectorConstruct):
+    def run(self):
+        self.selector.register(
+            self.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        try:
+            work()
+        finally:
+            self.selector.unregister(self.socket)
+
+
+class UnregisterConstruct(SelectorConstruct):
+    is_open = False
+
+    def __init__(self):
+        super().__init__()
+        self.selector.register(
+            self.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+
+    def run(self):
+        self.selector.unregister(self.socket)
+
+
+class ModifyConstruct(UnregisterConstruct):
+    def run(self):
+        self.selector.modify(self.socket, selectors.EVENT_READ, 'data')
+
+    def is_broken(self):
+        # It is registered for the one or the other.
+        return (self.socket.fileno() not in self.selector._fd_to_key
+                or super().is_broken())
+
+
+class SelectConstruct(DescriptorConstruct):
+    selector_class = None
+
+    def run(self):
+        with socket.socket() as sock, self.selector_class() as selector:
+            selector.register(sock, selectors.EVENT_READ)
+            work()
+
+
+for name in 'SelectSelector', 'PollSelector', 'EpollSelector':
+    if not hasattr(selectors, name):
+        continue
+    for title, base in [('register', RegisterConstruct),
+                        ('unregister', UnregisterConstruct),
+                        ('modify', ModifyConstruct),
+                        ('close', SelectConstruct)]:
+        construct(f'selectors.{name}.{title}')(
+            type(name, (base,),
+                 {'selector_class': getattr(selectors, name),
+                  # Some have one step only.
+                  'breaks': (name == 'EpollSelector' or title == 'modify'
+                             or name + title == 'SelectSelectorregister')}))
+
+
+# socket
+
+@construct('socket.socketpair')
+class _(DescriptorConstruct):
+    def run(self):
+        one, other = socket.socketpair()
+        with one, other:
+            work()
+
+
+@construct('socket.socket.dup')
+class _(DescriptorConstruct):
+    def __init__(self):
+        self.socket = socket.socket()
+        super().__init__()
+
+    def run(self):
+        with self.socket.dup():
+            work()
+
+    def close(self):
+        super().close()
+        self.socket.close()
+
+
+@construct('socket.fromfd')
+class _(TABLE['socket.socket.dup']):
+    def run(self):
+        with socket.fromfd(self.socket.fileno(), socket.AF_INET,
+                           socket.SOCK_STREAM):
+            work()
+
+
+@construct('socket.socket.detach')
+class _(DescriptorConstruct):
+    def run(self):
+        with socket.socket() as sock:
+            descriptor = sock.detach()
+            try:
+                work()
+            finally:
+                os.close(descriptor)
+
+
+@construct('socket.create_server', breaks=False)
+class _(DescriptorConstruct):
+    def run(self):
+        with socket.create_server(('127.0.0.1', 0)):
+            work()
+
+
+class ServerConstruct(DescriptorConstruct):
+    """A server to which one has connected."""
+
+    def __init__(self):
+        self.server = socket.create_server(('127.0.0.1', 0))
+        self.client = socket.create_connection(self.server.getsockname())
+        super().__init__()
+
+    def close(self):
+        super().close()
+        self.client.close()
+        self.server.close()
+
+
+@construct('socket.create_connection', breaks=False)
+class _(ServerConstruct):
+    def run(self):
+        with socket.create_connection(self.server.getsockname()):
+            work()
+
+
+@construct('socket.socket.accept')
+class _(ServerConstruct):
+    def run(self):
+        connection, address = self.server.accept()
+        with connection:
+            work()
+
+
+@construct('socket.socket.makefile')
+class _(DescriptorConstruct):
+    def __init__(self):
+        super().__init__()
+        self.socket = socket.socket()
+        self.first = self.socket.makefile('rb')
+
+    def run(self):
+        with self.socket.makefile('rw'):
+            work()
+
+    def is_broken(self):
+        # The descriptor is open as long as a file is, and no longer.
+        self.socket.close()
+        if self.socket.fileno() == -1:
+            return True
+        self.first.close()
+        return super().is_broken()
+
+    def close(self):
+        self.first.close()
+        self.socket.close()
+        super().close()
+
+
+@construct('socket.recv_fds')
+class _(DescriptorConstruct):
+    def __init__(self):
+        self.socket, self.other = socket.socketpair()
+        with open(os.devnull) as file:
+            socket.send_fds(self.other, [b'data'], [file.fileno()] * 2)
+        super().__init__()
+
+    def run(self):
+        data, received, flags, address = socket.recv_fds(self.socket, 9, 2)
+        try:
+            work()
+        finally:
+            for descriptor in received:
+                os.close(descriptor)
+
+    def close(self):
+        super().close()
+        self.socket.close()
+        self.other.close()
+
+
+# socketserver, http
+
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        work()
+
+
+@construct('socketserver.TCPServer', breaks=False)
+class _(DescriptorConstruct):
+    def run(self):
+        with socketserver.TCPServer(('127.0.0.1', 0), Handler):
+            work()
+
+
+class RequestConstruct(DescriptorConstruct):
+    server_class = socketserver.TCPServer
+    handler_class = Handler
+    request = b''
+
+    def __init__(self):
+        self.server = self.server_class(('127.0.0.1', 0), self.handler_class)
+        self.client = socket.create_connection(self.server.server_address)
+        self.client.sendall(self.request)
+        super().__init__()
+
+    def run(self):
+        self.server.handle_request()
+
+    def close(self):
+        super().close()
+        self.client.close()
+        self.server.server_close()
+
+
+@construct('socketserver.TCPServer.handle_request')
+class _(RequestConstruct):
+    pass
+
+
+@construct('socketserver.TCPServer.serve_forever')
+class _(RequestConstruct):
+    def run(self):
+        self.server.service_actions = self.stop
+        self.server.serve_forever(0)
+
+    def stop(self):
+        self.server._BaseServer__shutdown_request = True
+
+    def is_broken(self):
+        # Whoever stops it would wait for ever.
+        return (super().is_broken()
+                or not self.server._BaseServer__is_shut_down.is_set())
+
+    def __init__(self):
+        super().__init__()
+        self.server._BaseServer__is_shut_down.set()
+
+
+@construct('socketserver.ThreadingTCPServer')
+class _(RequestConstruct):
+    exact = False
+    is_open = False     # another thread works
+
+    class server_class(socketserver.ThreadingTCPServer):
+        def handle_error(self, request, client_address):
+            """Of a request that was closed because of an interrupt."""
+
+    def __init__(self):
+        self.threads = set(threading.enumerate())
+        super().__init__()
+
+    def is_broken(self):
+        # It waits for all that it has started.
+        self.server.server_close()
+        self.client.close()
+        self.descriptors = {
+            descriptor: name for descriptor, name in self.descriptors.items()
+            if descriptor in descriptors()}
+        return (super().is_broken()
+                or threads_go_on(self.threads))
+
+    def is_broken_by(self, run):
+        try:
+            return self.is_broken()
+        except RuntimeError:
+            return True
+
+    def close(self):
+        self.client.close()
+        with contextlib.suppress(RuntimeError):
+            self.server.server_close()
+        super().close()
+
+
+class HTTPHandler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        work_for_long()
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, format, *args):
+        pass
+
+
+@construct('http.server.HTTPServer')
+class _(RequestConstruct):
+    exact = False       # the date
+    server_class = http.server.HTTPServer
+    handler_class = HTTPHandler
+    request = b'GET / HTTP/1.0\r\n\r\n'
+
+
+@construct('http.client.HTTPConnection')
+class _(DescriptorConstruct):
+    RESPONSE = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndata'
+
+    def __init__(self):
+        super().__init__()
+        sock, self.other = socket.socketpair()
+        self.other.sendall(self.RESPONSE)
+        self.connection = http.client.HTTPConnection('localhost')
+        self.connection.sock = sock
+
+    def run(self):
+        try:
+            self.connection.request('GET', '/')
+            with self.connection.getresponse() as response:
+                work()
+                response.read()
+        finally:
+            self.connection.close()
+
+    def is_broken(self):
+        self.other.close()
+        # Interrupted before `try`, nobody has.
+        self.connection.close()
+        return super().is_broken()
+
+    def close(self):
+        self.other.close()
+        super().close()
+
+
+@construct('urllib.request.urlopen of a file')
+class _(DescriptorConstruct):
+    def __init__(self):
+        mimetypes.guess_type('data')    # the first time, it reads files
+        super().__init__()
+
+    def run(self):
+        with urllib.request.urlopen('file:' + os.path.abspath('data')) as file:
+            work()
+            file.read()
+        file = None     # what comes while it is finalized is raised here
+        step()
+
+
+# ssl
+
+if ssl is not None:
+
+    CERTIFICATE = support.findfile('keycert3.pem', subdir='certdata')
+    AUTHORITY = support.findfile('pycacert.pem', subdir='certdata')
+
+    @functools.cache
+    def ssl_contexts():
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(CERTIFICATE)
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.load_verify_locations(AUTHORITY)
+        return client, server
+
+    @construct('ssl.SSLContext.wrap_socket')
+    class _(DescriptorConstruct):
+        def __init__(self):
+            super().__init__()
+            self.context = ssl_contexts()[0]
+
+        def run(self):
+            sock, other = socket.socketpair()
+            with sock, other:
+                with self.context.wrap_socket(sock,
+                                              server_hostname='localhost',
+                                              do_handshake_on_connect=False):
+                    work()
+
+    @construct('ssl.SSLSocket.do_handshake')
+    class _(DescriptorConstruct):
+        def __init__(self):
+            self.ends = socket.socketpair()
+            super().__init__()
+            for sock in self.ends:
+                sock.setblocking(False)
+
+        def run(self):
+            client_context, server_context = ssl_contexts()
+            with (client_context.wrap_socket(
+                      self.ends[0], server_hostname='localhost',
+                      do_handshake_on_connect=False) as client,
+                  server_context.wrap_socket(
+                      self.ends[1], server_side=True,
+                      do_handshake_on_connect=False) as server):
+                for end in client, server, client, server:
+                    try:
+                        end.do_handshake()
+                    except ssl.SSLWantReadError:
+                        work()
+
+        def is_broken(self):
+            # Each is closed once, by the one or by the other.
+            for sock in self.ends:
+                sock.close()
+            return not (descriptors().items() < self.descriptors.items())
+
+        def is_broken_by(self, run):
+            try:
+                return self.is_broken()
+            except OSError:
+                return True
+
+    @construct('ssl.SSLSocket.accept')
+    class _(ServerConstruct):
+        def __init__(self):
+            super().__init__()
+            self.listener = ssl_contexts()[1].wrap_socket(
+                self.server, server_side=True, do_handshake_on_connect=False)
+            self.descriptors = descriptors()
+
+        def run(self):
+            connection, address = self.listener.accept()
+            with connection:
+                work()
+
+        def close(self):
+            self.listener.close()
+            super().close()
+
+
+class ConstructTests(TableTests, unittest.TestCase):
+    table = TABLE
+    file = __file__
+
+
+def leaves_broken(cls):
+    """Is there a check point at which an interrupt leaves something broken?"""
+    for run in sweep(cls.run, cls, teardown=cls.close, strict=False,
+                     errors=Exception, exact=cls.exact):
+        with support.catch_unraisable_exception() as caught:
+            run.forget()
+            unraisable = caught.unraisable is not None
+        if (run.problem is not None or unraisable
+                or run.state.is_broken_by(run)):
+            return True
+    return False
+
+
+def report(names):
+    """Print for each construct if it was left broken, as JSON.
+
+    With masks off, locks stay locked and threads wait for them: each has a
+    process of its own, which a signal ends if it hangs.
+    """
+    found = {}
+    with TABLE.in_use():
+        warnings.simplefilter('ignore')
+        for name in names or TABLE:
+            pid = os.fork()
+            if pid == 0:
+                cls = TABLE[name]
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)
+                # One that should be broken may just as well hang.
+                signal.alarm(2 if cls.breaks
+                             else math.ceil(support.SHORT_TIMEOUT))
+                status = 2
+                try:
+                    status = int(leaves_broken(cls))
+                except Exception:
+                    traceback.print_exc()
+                finally:
+                    os._exit(status)
+            _, status = os.waitpid(pid, 0)
+            status = os.waitstatus_to_exitcode(status)
+            assert status in (0, 1, -signal.SIGALRM), (name, status)
+            found[name] = status != 0
+    json.dump(found, sys.stdout)
+
+
+if __name__ == '__main__':
+    if sys.argv[1:2] == ['report']:
+        report(sys.argv[2:])
+    else:
+        unittest.main()
