@@ -335,6 +335,8 @@ class Target:
             durations.append(time.perf_counter() - start)
             for state in states:
                 state.close()
+            del state, states
+            self.shooter.sweep_up(self.entry.table)
         durations.sort()
         return durations[len(durations) // 2]
 
@@ -343,6 +345,7 @@ class Target:
         shooter = self.shooter
         start = time.perf_counter()
         self.rounds += 1
+        shooter.sweep_up(self.entry.table)
         shooter.change_table(self.entry.table)
         if self.duration is None:
             self.prepare()
@@ -476,6 +479,7 @@ class Shooter:
         self.stack = contextlib.ExitStack()
         self.folders = {}
         self.table = None
+        self.may_be_dirty = False
         self.lead = self.measure_lead()
 
     def measure_lead(self):
@@ -516,6 +520,17 @@ class Shooter:
         return count
 
     SHORTEST = 1e-6     # a timer of 0 would not start
+
+    def sweep_up(self, table):
+        """Collect what sockets, loops and the like have left in cycles.
+
+        They close themselves when they are collected: not in the middle of the
+        next round, whose descriptors may have the same numbers.
+        """
+        if self.may_be_dirty:
+            gc.collect()
+            self.unraisable.clear()
+        self.may_be_dirty = table.share < 1
 
     def change_table(self, table):
         """Enter what the constructs of this table need, and its folder."""

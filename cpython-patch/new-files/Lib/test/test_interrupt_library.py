@@ -25,6 +25,7 @@ import runpy
 import shelve
 import shutil
 import signal
+import socket
 import sqlite3
 import sys
 import tarfile
@@ -1630,6 +1631,42 @@ class _(FileConstruct):
         with open(self.name, 'a') as file:
             file.write('more')
             work()
+
+
+# What is dropped while it is open warns, and closes itself.
+
+class DroppedConstruct(DescriptorConstruct):
+    def make(self):
+        raise NotImplementedError
+
+    def __init__(self):
+        super().__init__()
+        self.dropped = [self.make()]
+
+    def run(self):
+        self.dropped.clear()
+        work()
+
+    def is_broken(self):
+        # Interrupted before it was dropped, it is still open.
+        self.dropped.clear()
+        return super().is_broken()
+
+
+@construct('socket that is dropped')
+class _(DroppedConstruct):
+    make = socket.socket
+
+
+@construct('os.scandir that is dropped')
+class _(DroppedConstruct):
+    make = os.scandir
+
+
+@construct('sqlite3.Connection that is dropped', breaks=False)
+class _(DroppedConstruct):
+    def make(self):
+        return sqlite3.connect(':memory:')
 
 
 # What else is switched on and off.
