@@ -8,6 +8,7 @@ sockets and files close themselves when they are dropped.
 """
 
 import asyncio
+import collections
 import concurrent.futures
 import concurrent.futures.thread
 import contextlib
@@ -27,6 +28,7 @@ import multiprocessing.pool
 import multiprocessing.shared_memory
 import multiprocessing.util
 import os
+import select
 import selectors
 import signal
 import socket
@@ -35,11 +37,13 @@ import subprocess
 import sys
 import threading
 import traceback
+import types
 import unittest
 import urllib.request
 import warnings
 
 from test import support
+from test.support import import_helper
 from test.support.interrupt_constructs import (
     Construct, Table, TableTests, exhaust, step, work)
 from test.support.interrupt_sweep import sweep
@@ -1426,6 +1430,10 @@ class SelectorConstruct(DescriptorConstruct):
 
     def registered(self):
         """What the system knows: the events that can be found."""
+        known = getattr(self.selector, '_selector', None)
+        if isinstance(known, FakeKqueue):
+            # Found would be only what is in the map.
+            return known.events(self.socket.fileno())
         events = 0
         for _, found in self.selector.select(0):
             events |= found
@@ -1498,18 +1506,61 @@ class SelectConstruct(DescriptorConstruct):
             work()
 
 
-for name in 'SelectSelector', 'PollSelector', 'EpollSelector':
-    if not hasattr(selectors, name):
-        continue
+class FakeKqueue:
+    """Knows what was registered, as a kqueue does; all of it is ready."""
+
+    kevent = collections.namedtuple('kevent', 'ident filter flags',
+                                    defaults=[0])
+
+    def __init__(self):
+        self.known = []
+
+    def control(self, changes, max_events, timeout):
+        for event in changes or ():
+            known = event._replace(flags=0)
+            if event.flags == FAKE_SELECT.KQ_EV_ADD:
+                self.known.append(known)
+            else:
+                self.known.remove(known)
+        return self.known[:max_events]
+
+    def events(self, descriptor):
+        return sum(event.filter == FAKE_SELECT.KQ_FILTER_READ
+                   and selectors.EVENT_READ or selectors.EVENT_WRITE
+                   for event in self.known if event.ident == descriptor)
+
+    def close(self):
+        pass
+
+
+FAKE_SELECT = types.SimpleNamespace(
+    select=select.select, kqueue=FakeKqueue, kevent=FakeKqueue.kevent,
+    KQ_FILTER_READ=-1, KQ_FILTER_WRITE=-2, KQ_EV_ADD=1, KQ_EV_DELETE=2)
+
+
+def selector_classes():
+    """Those of this system, and that of BSD on system calls of ours."""
+    for name in 'SelectSelector', 'PollSelector', 'EpollSelector':
+        if hasattr(selectors, name):
+            yield name, getattr(selectors, name)
+    with support.swap_item(sys.modules, 'select', FAKE_SELECT):
+        module = import_helper.import_fresh_module('selectors')
+    yield 'KqueueSelector', module.KqueueSelector
+
+
+for name, cls in selector_classes():
     for title, base in [('register', RegisterConstruct),
                         ('unregister', UnregisterConstruct),
                         ('modify', ModifyConstruct),
                         ('close', SelectConstruct)]:
+        if name + title == 'KqueueSelectorclose':
+            continue    # ours has no descriptor
         construct(f'selectors.{name}.{title}')(
             type(name, (base,),
-                 {'selector_class': getattr(selectors, name),
+                 {'selector_class': cls,
                   # Some have one step only.
-                  'breaks': (name == 'EpollSelector' or title == 'modify'
+                  'breaks': (name in ('EpollSelector', 'KqueueSelector')
+                             or title == 'modify'
                              or name + title == 'SelectSelectorregister')}))
 
 
