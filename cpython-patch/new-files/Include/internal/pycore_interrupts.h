@@ -320,8 +320,9 @@ extern void _PyInterrupts_DropScopes(void);
 /* Nothing masks what the calling function calls from now on. */
 extern void _PyInterrupts_StartAfresh(void);
 
-/* Would an interrupt that arrives now have to wait?  Does one? */
-extern int _PyInterrupts_Masked(void);
+/* Would an interrupt that arrives now have to wait?  Does one?
+   Export for '_sqlite3' shared extension. */
+PyAPI_FUNC(int) _PyInterrupts_Masked(void);
 PyAPI_FUNC(int) _PyInterrupts_Pending(void);
 
 /* Send an exception or a class to a thread of this interpreter; if it is forced,

@@ -579,14 +579,21 @@ class _(LoggerConstruct):
 
 @construct('logging.handlers.RotatingFileHandler')
 class _(LoggerConstruct):
+    NAMES = 'rotated.3', 'rotated.2', 'rotated.1', 'rotated'
+
     def __init__(self):
         super().__init__()
+        # As many as there will be: none is old enough to be dropped.
         self.handler = logging.handlers.RotatingFileHandler(
-            'rotated', maxBytes=1, backupCount=1)
-        self.handler.handle(logging.makeLogRecord({'msg': 'first'}))
+            'rotated', maxBytes=1, backupCount=3)
+        self.log('first', 'second')
+
+    def log(self, *messages):
+        for message in messages:
+            self.handler.handle(logging.makeLogRecord({'msg': message}))
 
     def run(self):
-        self.handler.handle(logging.makeLogRecord({'msg': 'second'}))
+        self.log('third')
 
     def is_broken(self):
         return self.handler.lock._is_owned() or super().is_broken()
@@ -594,18 +601,22 @@ class _(LoggerConstruct):
     def is_broken_by(self, run):
         if self.is_broken():
             return True
-        # It works on, and nothing that was written has gone.
-        self.handler.handle(logging.makeLogRecord({'msg': 'third'}))
-        text = ''
-        for name in 'rotated.1', 'rotated':
+        # It works on, and nothing that was written has gone or is in a file
+        # with something else.
+        self.log('fourth')
+        found = []
+        for name in self.NAMES:
             with contextlib.suppress(FileNotFoundError), open(name) as file:
-                text += file.read()
-        return 'third' not in text
+                found.append(file.read())
+        # There is no third one if the interrupt came before it was written.
+        return list(filter(None, found)) not in (
+            ['first\n', 'second\n', 'third\n', 'fourth\n'],
+            ['first\n', 'second\n', 'fourth\n'])
 
     def close(self):
         with contextlib.suppress(ValueError):
             self.handler.close()
-        for name in 'rotated.1', 'rotated':
+        for name in self.NAMES:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
         super().close()

@@ -699,5 +699,179 @@ sys.excepthook = lambda *args: print('hook', args[0].__name__)
             """, out='last\nraised\n')
 
 
+class Children(LifeTestCase):
+    """Processes that multiprocessing and subprocess start."""
+
+    def run_program(self, code, *args):
+        name = self.write('program.py', code)
+        process = subprocess.run(
+            [sys.executable, *BARE, name, *args], env=self.env,
+            cwd=self.directory, capture_output=True, text=True,
+            timeout=support.LONG_TIMEOUT)
+        self.assertEqual(process.returncode, 0, process)
+        return process
+
+    ENDS = """
+        import atexit, multiprocessing, os, signal, sys
+        from multiprocessing import util
+
+        def fail():
+            raise KeyboardInterrupt
+
+        def get_signal():
+            signal.raise_signal(signal.SIGINT)
+
+        def run(function, register):
+            os.write(1, b'child runs\\n')
+            function = globals()[function]
+            if register == 'atexit':
+                atexit.register(function)
+            else:
+                util.Finalize(None, function, exitpriority=1)
+
+        if __name__ == '__main__':
+            method, *args = sys.argv[1:]
+            context = multiprocessing.get_context(method)
+            process = context.Process(target=run, args=args)
+            process.start()
+            process.join()
+            # Whoever runs on in this program writes it, too.
+            os.write(1, b'exit code %d\\n' % process.exitcode)
+        """
+
+    def test_interrupt_at_exit(self):
+        # It is shown, but does not run on in the code of the parent, which
+        # is what stands after start(), or the loop of the fork server.
+        for method in 'fork', 'forkserver':
+            for function in 'fail', 'get_signal':
+                for register in 'atexit', 'Finalize':
+                    with self.subTest(method, function=function,
+                                      register=register):
+                        process = self.run_program(self.ENDS, method, function,
+                                                   register)
+                        self.assertEqual(process.stdout,
+                                         'child runs\nexit code 0\n')
+                        lines = process.stderr.splitlines()
+                        self.assertEqual(lines.count('KeyboardInterrupt'), 1,
+                                         process)
+
+    # The child says in which function it is about to block.
+    BLOCKS = """
+        import atexit, multiprocessing, os, signal, sys, threading, time
+
+        def in_thread(writer):
+            threading.main_thread().join()
+            writer.send('waits')
+            time.sleep(1000)
+
+        def in_atexit(writer):
+            writer.send('waits')
+            time.sleep(1000)
+
+        def run(where, writer):
+            atexit.register(os.write, 1, b'last\\n')
+            if where == 'thread':
+                threading.Thread(target=in_thread, args=[writer]).start()
+            else:
+                atexit.register(in_atexit, writer)
+
+        if __name__ == '__main__':
+            method, where, timeout = sys.argv[1:]
+            context = multiprocessing.get_context(method)
+            reader, writer = context.Pipe(duplex=False)
+            process = context.Process(target=run, args=[where, writer])
+            process.start()
+            reader.recv()
+            os.kill(process.pid, signal.SIGINT)
+            process.join(float(timeout))
+            print('exit code', process.exitcode)
+            process.kill()
+        """
+
+    def blocked(self, where, exitcode):
+        for method in 'fork', 'forkserver':
+            with self.subTest(method):
+                process = self.run_program(self.BLOCKS, method, where,
+                                           str(support.SHORT_TIMEOUT))
+                self.assertEqual(process.stdout,
+                                 f'last\nexit code {exitcode}\n', process)
+                lines = process.stderr.splitlines()
+                self.assertEqual(lines[-1], 'KeyboardInterrupt', process)
+                self.assertIn('Traceback (most recent call last):', lines)
+
+    def test_blocked_by_thread(self):
+        # One SIGINT ends the wait for it.
+        self.blocked('thread', 1)
+
+    def test_blocked_in_atexit(self):
+        self.blocked('atexit', 0)
+
+    def test_preexec_fn(self):
+        # It can be interrupted, whatever masks where the child is started.
+        process = self.run_program("""
+            import os, signal, subprocess, sys
+
+            def preexec():
+                signal.raise_signal(signal.SIGINT)
+                os.write(1, b'is masked\\n')
+
+            def start():
+                try:
+                    subprocess.run(['true'], preexec_fn=preexec)
+                except subprocess.SubprocessError as exc:
+                    print(exc)
+            start()
+            try:
+                pass
+            finally:
+                start()
+            """)
+        self.assertEqual(process.stdout,
+                         2 * 'Exception occurred in preexec_fn.\n')
+
+
+class Dismantled(LifeTestCase):
+    """What is called at the very end, when the globals of modules are None."""
+
+    def check(self, setup, call, *args, result=None):
+        name = self.write('program.py', f"""
+            import multiprocessing, os, queue, subprocess, sys, threading
+            {setup}
+            class Keeper:
+                def __del__(self, call={call}, write=os.write,
+                            Exception=Exception, repr=repr):
+                    names = call.__func__.__globals__
+                    there = [name for name in names
+                             if name[:2] != '__' and names[name] is not None]
+                    try:
+                        result = repr(call(*{args}))
+                    except Exception as exc:
+                        result = repr(exc)
+                    write(1, f'{{there}} {{result}}'.encode())
+            # It goes with the module sys, which is the last one but builtins.
+            sys.keeper = Keeper()
+            """)
+        process = subprocess.run(
+            [sys.executable, *BARE, name], env=self.env, cwd=self.directory,
+            capture_output=True, text=True, timeout=support.LONG_TIMEOUT)
+        self.assertEqual((process.returncode, process.stdout, process.stderr),
+                         (0, f'[] {result}', ''))
+
+    def test_event(self):
+        self.check('event = threading.Event()', 'event.set')
+
+    def test_queue(self):
+        self.check('items = queue.Queue()', 'items.put', 'item')
+
+    def test_popen(self):
+        self.check("""
+            child = subprocess.Popen(['sh', '-c', 'exit 3'])
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            """, 'child.poll', result=3)
+
+    def test_connection(self):
+        self.check('reader, writer = multiprocessing.Pipe()', 'reader.close')
+
+
 if __name__ == '__main__':
     unittest.main()

@@ -23,9 +23,13 @@ import mimetypes
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.dummy
+import multiprocessing.forkserver
 import multiprocessing.heap
+import multiprocessing.managers
 import multiprocessing.pool
+import multiprocessing.resource_tracker
 import multiprocessing.shared_memory
+import multiprocessing.spawn
 import multiprocessing.util
 import os
 import select
@@ -35,18 +39,22 @@ import socket
 import socketserver
 import subprocess
 import sys
+import tempfile
 import threading
+import time
 import traceback
 import types
 import unittest
 import urllib.request
 import warnings
 
+import _interrupts
+
 from test import support
 from test.support import import_helper
 from test.support.interrupt_constructs import (
-    Construct, Table, TableTests, exhaust, step, work)
-from test.support.interrupt_sweep import sweep
+    Construct, Failure, Table, TableTests, exhaust, step, work)
+from test.support.interrupt_sweep import drain, sweep
 
 try:
     import ssl
@@ -114,6 +122,19 @@ def descriptors():
     return found
 
 
+def children():
+    """The process ids of all children, whoever knows of them."""
+    found = set()
+    for name in os.listdir('/proc'):
+        with contextlib.suppress(ValueError, OSError):
+            with open(f'/proc/{int(name)}/stat', 'rb') as file:
+                # What stands before is a name in parentheses.
+                fields = file.read().rpartition(b')')[2].split()
+            if int(fields[1]) == os.getpid():
+                found.add(int(name))
+    return found
+
+
 class DescriptorConstruct(Construct):
     """One that opens descriptors, and closes no others."""
 
@@ -139,6 +160,10 @@ class DescriptorConstruct(Construct):
 class ChildConstruct(DescriptorConstruct):
     """One that starts a child; all end by themselves."""
 
+    def __init__(self):
+        super().__init__()
+        self.children = children()
+
     def is_broken(self):
         return super().is_broken() or self.has_children()
 
@@ -147,18 +172,15 @@ class ChildConstruct(DescriptorConstruct):
         for popen in subprocess._active[:]:
             popen.wait()
         subprocess._cleanup()
-        try:
-            # Reaps one, whether it has ended or not.
-            os.waitpid(-1, 0)
-        except ChildProcessError:
-            return False
-        return True
+        left = children() - self.children
+        for pid in left:
+            os.waitpid(pid, 0)
+        return bool(left)
 
     def close(self):
         # A child can wait for the end of a pipe that was lost.
         super().close()
-        while self.has_children():
-            pass
+        self.has_children()
 
 
 @construct('subprocess.Popen')
@@ -728,12 +750,34 @@ class _(AsyncioConstruct):
 class CompletionConstruct(AsyncioConstruct):
     """One that would wait for ever if what has completed did not tell."""
 
+    errors = (BaseExceptionGroup, TimeoutError)
+    timed_out = False
+
     async def use(self):
-        async with asyncio.timeout(support.SHORT_TIMEOUT):
-            await self.wait()
+        try:
+            async with asyncio.timeout(support.SHORT_TIMEOUT):
+                await self.wait()
+        except TimeoutError:
+            self.timed_out = True
+            raise
 
     async def wait(self):
         raise NotImplementedError
+
+    def is_broken(self):
+        return super().is_broken() or self.timed_out
+
+    def cancel_tasks(self):
+        # They end by themselves.
+        if self.loop.is_running():
+            return
+        tasks = asyncio.all_tasks(self.loop)
+        if tasks:
+            self.loop.run_until_complete(
+                asyncio.wait(tasks, timeout=support.SHORT_TIMEOUT))
+            if not all(task.done() for task in tasks):
+                self.timed_out = True
+        super().cancel_tasks()
 
 
 @construct('asyncio.gather')
@@ -747,6 +791,503 @@ class _(CompletionConstruct):
     async def wait(self):
         await asyncio.wait([self.loop.create_task(worker()),
                             self.loop.create_task(asyncio.sleep(0.0001))])
+
+
+@construct('asyncio.wait_for without time', is_open=False)
+class _(CompletionConstruct):
+    async def wait(self):
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(0), 0)
+
+
+@construct('asyncio.shield')
+class _(CompletionConstruct):
+    async def wait(self):
+        task = self.loop.create_task(worker())
+        await asyncio.shield(task)
+
+
+@construct('asyncio.shield, cancelled', is_open=False)
+class _(CompletionConstruct):
+    outer = None
+
+    def __init__(self):
+        super().__init__()
+        self.inner = self.loop.create_future()
+
+    async def wait(self):
+        self.outer = asyncio.shield(self.inner)
+        self.outer.cancel()
+        await asyncio.sleep(0)
+
+    def is_broken(self):
+        return (super().is_broken()
+                or self.outer is not None and self.outer.cancelled()
+                and bool(self.inner._callbacks))
+
+
+@construct('asyncio.as_completed')
+class _(CompletionConstruct):
+    async def wait(self):
+        for result in asyncio.as_completed([worker(), asyncio.sleep(0.0001)]):
+            await result
+
+
+@construct('asyncio.as_completed, async for')
+class _(CompletionConstruct):
+    async def wait(self):
+        async for task in asyncio.as_completed(
+                [worker(), asyncio.sleep(0.0001)],
+                timeout=support.LONG_TIMEOUT):
+            await task
+
+
+@construct('asyncio.as_completed that expires', is_open=False)
+class _(CompletionConstruct):
+    async def wait(self):
+        for result in asyncio.as_completed(
+                [self.loop.create_future(), self.loop.create_future()],
+                timeout=0.0001):
+            with contextlib.suppress(TimeoutError):
+                await result
+
+
+class PassingConstruct(AsyncioConstruct):
+    """Several wait for one thing; one that is interrupted passes it on."""
+
+    TURNS = 20
+    is_stuck = False
+
+    async def use(self):
+        for _ in range(3):
+            self.loop.create_task(self.wait_in_line())
+        await asyncio.sleep(0)
+        await self.serve()
+        await self.give_turns()
+
+    async def wait_in_line(self):
+        raise NotImplementedError
+
+    async def serve(self):
+        pass
+
+    async def give_turns(self):
+        for _ in range(self.TURNS):
+            await asyncio.sleep(0)
+
+    def somebody_waits(self):
+        """For what is there?"""
+        raise NotImplementedError
+
+    def cancel_tasks(self):
+        if not self.loop.is_running():
+            self.loop.run_until_complete(self.give_turns())
+            self.is_stuck = self.somebody_waits()
+        super().cancel_tasks()
+
+    def is_broken(self):
+        return super().is_broken() or self.is_stuck
+
+    def close(self):
+        if not self.loop.is_closed():
+            self.cancel_tasks()
+        super().close()
+
+
+def any_waits(waiters):
+    return any(not waiter.done() for waiter in waiters or ())
+
+
+@construct('asyncio.Lock, passed on')
+class _(PassingConstruct):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.Lock()
+
+    async def wait_in_line(self):
+        await self.lock.acquire()
+        try:
+            await asyncio.sleep(0)
+            work()
+        finally:
+            self.lock.release()
+
+    def somebody_waits(self):
+        return self.lock.locked() or any_waits(self.lock._waiters)
+
+
+@construct('asyncio.Semaphore, passed on')
+class _(TABLE['asyncio.Lock, passed on']):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.BoundedSemaphore(1)
+
+
+@construct('asyncio.Lock.release, then again')
+class _(TABLE['asyncio.Lock, passed on']):
+    async def wait_in_line(self):
+        await self.lock.acquire()
+        try:
+            await asyncio.sleep(0)
+            work()
+        except:
+            self.lock.release()
+            raise
+        try:
+            self.lock.release()
+            step()
+        except:
+            if self.is_held():
+                self.lock.release()
+            raise
+
+    def is_held(self):
+        # The next one does not run before this one is suspended.
+        return self.lock.locked()
+
+
+@construct('asyncio.Semaphore.release, then again')
+class _(TABLE['asyncio.Lock.release, then again']):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.Semaphore(1)
+
+    def is_held(self):
+        # Nobody has been told.
+        return self.lock._value == 0 and not any(
+            waiter.done() for waiter in self.lock._waiters or ())
+
+
+@construct('asyncio.Event.set, then again')
+class _(PassingConstruct):
+    def __init__(self):
+        super().__init__()
+        self.event = asyncio.Event()
+
+    async def wait_in_line(self):
+        await self.event.wait()
+
+    async def serve(self):
+        try:
+            work()
+            self.event.set()
+        finally:
+            self.event.set()
+
+    def somebody_waits(self):
+        return self.event.is_set() and any_waits(self.event._waiters)
+
+
+@construct('asyncio.Queue.get, passed on')
+class _(PassingConstruct):
+    def __init__(self):
+        super().__init__()
+        self.queue = asyncio.Queue()
+        self.taken = []
+
+    async def wait_in_line(self):
+        item = await self.queue.get()
+        try:
+            work()
+        finally:
+            self.taken.append(item)
+
+    async def serve(self):
+        # Less than there are who wait for them.
+        for item in range(2):
+            self.queue.put_nowait(item)
+
+    def somebody_waits(self):
+        return self.queue.qsize() > 0 and any_waits(self.queue._getters)
+
+    def is_broken(self):
+        return (super().is_broken()
+                or self.queue.qsize() + len(self.taken)
+                != self.queue._unfinished_tasks)
+
+
+@construct('asyncio.Queue.put, passed on')
+class _(PassingConstruct):
+    def __init__(self):
+        super().__init__()
+        self.queue = asyncio.Queue(1)
+
+    async def wait_in_line(self):
+        await self.queue.put('item')
+        work()
+
+    async def serve(self):
+        for _ in range(3):
+            if not self.queue.empty():
+                self.queue.get_nowait()
+            await asyncio.sleep(0)
+
+    def somebody_waits(self):
+        return not self.queue.full() and any_waits(self.queue._putters)
+
+
+@construct('asyncio.Queue.shutdown, then again')
+class _(PassingConstruct):
+    def __init__(self):
+        super().__init__()
+        self.queue = asyncio.Queue()
+
+    async def wait_in_line(self):
+        with contextlib.suppress(asyncio.QueueShutDown):
+            await self.queue.get()
+
+    async def serve(self):
+        try:
+            work()
+            self.queue.shutdown()
+        finally:
+            self.queue.shutdown()
+
+    def somebody_waits(self):
+        # The queue may not know them any more.
+        return self.queue._is_shutdown and bool(asyncio.all_tasks(self.loop))
+
+
+class PipeProtocol(asyncio.Protocol):
+    """Without check points."""
+
+    data_received = staticmethod(len)
+    eof_received = pause_writing = resume_writing = staticmethod(list)
+
+
+class PipeConstruct(CompletionConstruct):
+    """A pipe transport that has called connection_made() ends."""
+
+    def __init__(self):
+        super().__init__()
+        reader, writer = os.pipe()
+        self.reader = open(reader, 'rb', 0)
+        self.writer = open(writer, 'wb', 0)
+        self.made = []
+        self.lost = self.loop.create_future()
+
+    def factory(self):
+        protocol = PipeProtocol()
+        protocol.connection_made = self.made.append
+        protocol.connection_lost = self.lost.set_result
+        return protocol
+
+    def cancel_tasks(self):
+        super().cancel_tasks()
+        if self.made and not self.loop.is_running():
+            self.loop.run_until_complete(
+                asyncio.wait([self.lost], timeout=support.SHORT_TIMEOUT))
+            if not self.lost.done():
+                self.timed_out = True
+        # Only what the loop itself reads from is left.
+        if len(self.loop._selector.get_map()) > 1:
+            self.timed_out = True
+        self.close_pipe()
+
+    def close_pipe(self):
+        self.reader.close()
+        self.writer.close()
+
+    def close(self):
+        self.close_pipe()
+        super().close()
+
+
+@construct('asyncio loop.connect_read_pipe')
+class _(PipeConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.connect_read_pipe(
+            self.factory, self.reader)
+        try:
+            work()
+        finally:
+            transport.close()
+
+
+@construct('asyncio loop.connect_read_pipe, the other end is closed')
+class _(PipeConstruct):
+    async def wait(self):
+        await self.loop.connect_read_pipe(self.factory, self.reader)
+        try:
+            work()
+        finally:
+            self.writer.close()
+        await asyncio.wait([self.lost])
+
+
+@construct('asyncio loop.connect_write_pipe')
+class _(PipeConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.connect_write_pipe(
+            self.factory, self.writer)
+        try:
+            transport.write(b'data')
+            work()
+        finally:
+            transport.close()
+
+
+@construct('asyncio loop.connect_write_pipe, the other end is closed')
+class _(PipeConstruct):
+    async def wait(self):
+        await self.loop.connect_write_pipe(self.factory, self.writer)
+        try:
+            work()
+        finally:
+            self.reader.close()
+        await asyncio.wait([self.lost])
+
+
+@construct('asyncio loop.connect_write_pipe, more than fits')
+class _(PipeConstruct):
+    SIZE = 100_000
+    received = 0
+
+    def __init__(self):
+        super().__init__()
+        os.set_blocking(self.reader.fileno(), False)
+
+    async def wait(self):
+        transport, protocol = await self.loop.connect_write_pipe(
+            self.factory, self.writer)
+        try:
+            work()
+            transport.write(bytes(self.SIZE))
+        finally:
+            transport.close()
+            self.loop.add_reader(self.reader.fileno(), self.receive)
+        await asyncio.wait([self.lost])
+
+    def receive(self):
+        with threading.nointerrupts:
+            data = self.reader.read(1_000_000)
+            self.received += len(data)
+            if not data:
+                self.loop.remove_reader(self.reader.fileno())
+
+
+@construct('asyncio pipe transport.close, then again')
+class _(PipeConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.connect_write_pipe(
+            self.factory, self.writer)
+        try:
+            work()
+            transport.close()
+        finally:
+            transport.close()
+        await asyncio.wait([self.lost])
+
+
+class AsyncioChildConstruct(CompletionConstruct, ChildConstruct):
+    """A child of asyncio that ends when its input does."""
+
+    options = dict.fromkeys(['stdin', 'stdout'], subprocess.PIPE)
+
+    def cancel_tasks(self):
+        super().cancel_tasks()
+        if not self.loop.is_running():
+            self.loop.run_until_complete(self.wait_for_end())
+
+    async def wait_for_end(self):
+        # Of children that nobody knows but the loop.
+        for _ in support.sleeping_retry(support.SHORT_TIMEOUT, error=False):
+            if len(self.loop._selector.get_map()) <= 1:
+                break
+            await asyncio.sleep(0)
+
+    async def wait(self):
+        process = await asyncio.create_subprocess_exec(
+            SHELL, '-c', 'read line; echo "$line"', **self.options)
+        try:
+            await process.communicate(b'line\n')
+            work_for_long()
+        except:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            raise
+        finally:
+            await process.wait()
+
+
+@construct('asyncio.create_subprocess_exec')
+class _(AsyncioChildConstruct):
+    pass
+
+
+@construct('asyncio.create_subprocess_exec, ThreadedChildWatcher')
+class _(AsyncioChildConstruct):
+    options = dict.fromkeys(['stdin', 'stdout'], subprocess.DEVNULL)
+
+    def __init__(self):
+        super().__init__()
+        self.patch = support.swap_attr(
+            asyncio.get_event_loop_policy(), '_watcher',
+            asyncio.unix_events.ThreadedChildWatcher())
+        self.patch.__enter__()
+
+    async def wait(self):
+        process = await asyncio.create_subprocess_exec(TRUE, **self.options)
+        try:
+            await process.wait()
+            work_for_long()
+        finally:
+            await process.wait()
+
+    def close(self):
+        super().close()
+        self.patch.__exit__(None, None, None)
+
+
+@construct('asyncio.Future in Python, set_result', is_open=False)
+class _(GivenLoopConstruct):
+    """Whoever has been added is told once it is done."""
+
+    def __init__(self):
+        super().__init__()
+        self.future = asyncio.futures._PyFuture(loop=self.loop)
+        self.told = []
+        self.future.add_done_callback(self.told.append)
+
+    def run(self):
+        self.future.set_result(None)
+
+    def is_broken(self):
+        self.loop.run_until_complete(asyncio.sleep(0))
+        return (super().is_broken()
+                or self.future.done() is not (len(self.told) == 1))
+
+
+@construct('asyncio.Future in Python, set_exception', is_open=False)
+class _(TABLE['asyncio.Future in Python, set_result']):
+    def run(self):
+        self.future.set_exception(Failure())
+
+    def close(self):
+        if self.future.done():
+            self.future.exception()
+        super().close()
+
+
+@construct('asyncio.Future in Python, cancel', is_open=False)
+class _(TABLE['asyncio.Future in Python, set_result']):
+    def run(self):
+        self.future.cancel()
+
+
+@construct('asyncio.Lock, passed on by futures in Python')
+class _(TABLE['asyncio.Lock, passed on']):
+    def __init__(self):
+        super().__init__()
+        self.loop.create_future = functools.partial(
+            asyncio.futures._PyFuture, loop=self.loop)
+
+
+@construct('asyncio.Semaphore, passed on by futures in Python')
+class _(TABLE['asyncio.Lock, passed on by futures in Python']):
+    def __init__(self):
+        super().__init__()
+        self.lock = asyncio.BoundedSemaphore(1)
 
 
 @construct('asyncio.to_thread', exact=False)
@@ -813,6 +1354,89 @@ class _(AsyncioConstruct):
         super().close()
         with contextlib.suppress(FileNotFoundError):
             os.unlink('socket')
+
+
+class ConnectionConstruct(CompletionConstruct):
+    """A transport of a socket that has called connection_made() ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.sockets = socket.socketpair()
+        self.made = []
+        self.lost = self.loop.create_future()
+
+    def factory(self):
+        protocol = PipeProtocol()
+        protocol.connection_made = self.made.append
+        protocol.connection_lost = self.lost.set_result
+        return protocol
+
+    def cancel_tasks(self):
+        super().cancel_tasks()
+        if self.made and not self.loop.is_running():
+            self.loop.run_until_complete(
+                asyncio.wait([self.lost], timeout=support.SHORT_TIMEOUT))
+            if not self.lost.done():
+                self.timed_out = True
+        if len(self.loop._selector.get_map()) > 1:
+            self.timed_out = True
+        self.close_sockets()
+
+    def close_sockets(self):
+        for sock in self.sockets:
+            sock.close()
+
+    def close(self):
+        self.close_sockets()
+        super().close()
+
+
+@construct('asyncio loop.create_connection')
+class _(ConnectionConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.create_connection(
+            self.factory, sock=self.sockets[0])
+        try:
+            work()
+        finally:
+            transport.close()
+
+
+@construct('asyncio loop.create_connection, close, then again')
+class _(ConnectionConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.create_connection(
+            self.factory, sock=self.sockets[0])
+        try:
+            work()
+            transport.close()
+        finally:
+            transport.close()
+        await asyncio.wait([self.lost])
+
+
+@construct('asyncio loop.connect_accepted_socket, the other end is closed')
+class _(ConnectionConstruct):
+    async def wait(self):
+        transport, protocol = await self.loop.connect_accepted_socket(
+            self.factory, self.sockets[0])
+        try:
+            work()
+        finally:
+            self.sockets[1].close()
+        await asyncio.wait([self.lost])
+
+
+@construct('asyncio server, accepting', is_open=False)
+class _(ConnectionConstruct):
+    async def wait(self):
+        await self.loop._accept_connection2(
+            self.factory, self.sockets[0], {})
+        self.sockets[1].close()
+
+    def cancel_tasks(self):
+        self.sockets[1].close()
+        super().cancel_tasks()
 
 
 # concurrent.futures
@@ -926,6 +1550,13 @@ class FuturesConstruct(Construct):
                    for future in self.futures)
 
 
+@construct('concurrent.futures, all futures of a call', is_open=True)
+class _(FuturesConstruct):
+    def run(self):
+        with concurrent.futures._base._AcquireFutures(self.futures):
+            work()
+
+
 @construct('concurrent.futures.wait')
 class _(FuturesConstruct):
     def run(self):
@@ -995,7 +1626,288 @@ class _(ThreadsConstruct):
         step()
 
 
+@construct('ProcessPoolExecutor.submit', exact=False, is_open=False)
+class _(ThreadsConstruct):
+    def __init__(self):
+        super().__init__()
+        self.children = children()
+        self.executor = concurrent.futures.ProcessPoolExecutor(
+            1, mp_context=multiprocessing.get_context('fork'))
+        self.future = None
+
+    def run(self):
+        self.future = self.executor.submit(int)
+
+    def is_broken(self):
+        # Also what is submitted now has a worker, and all of them end.
+        try:
+            self.executor.submit(int).result()
+            if self.future is not None:
+                self.future.result()
+        except concurrent.futures.BrokenExecutor:
+            return True
+        self.executor.shutdown()
+        return super().is_broken() or children() != self.children
+
+    def close(self):
+        self.executor.shutdown()
+
+
 # multiprocessing
+
+def spare_child():
+    """In a child there is no sweep, and what it has brought is dropped."""
+    _interrupts.sweep_stop()
+    _interrupts.run_open(drain)
+
+
+os.register_at_fork(after_in_child=spare_child)
+
+
+class ProcessConstruct(DescriptorConstruct):
+    """One that starts a process, which ends by itself."""
+
+    exact = False
+    method = 'fork'
+
+    def __init__(self):
+        # Not now, and not by something else instead of Python.
+        multiprocessing.resource_tracker.ensure_running()
+        self.context = multiprocessing.get_context(self.method)
+        self.process = self.context.Process(target=int)
+        super().__init__()
+        self.children = children()
+
+    def run(self):
+        self.process.start()
+        try:
+            work_for_long()
+        finally:
+            self.process.join()
+
+    def finish(self):
+        # As at exit, those that are known are waited for.
+        for process in multiprocessing.active_children():
+            process.join()
+        if self.process is not None and self.process.pid is not None:
+            self.process.close()
+        self.process = None
+
+    def is_broken(self):
+        self.finish()
+        return children() != self.children or super().is_broken()
+
+    def close(self):
+        self.finish()
+        super().close()
+        for pid in children() - self.children:
+            os.waitpid(pid, 0)
+
+
+@construct('multiprocessing.Process by fork')
+class _(ProcessConstruct):
+    pass
+
+
+@construct('multiprocessing.Process by spawn')
+class _(ProcessConstruct):
+    method = 'spawn'
+
+    def __init__(self):
+        super().__init__()
+        # An interpreter would take long to start.
+        self.executable = multiprocessing.spawn.get_executable()
+        multiprocessing.spawn.set_executable(TRUE)
+
+    def close(self):
+        multiprocessing.spawn.set_executable(self.executable)
+        super().close()
+
+
+@construct('multiprocessing.Process by forkserver')
+class _(ProcessConstruct):
+    """There is no server, only what it would send and get."""
+
+    method = 'forkserver'
+
+    def __init__(self):
+        super().__init__()
+        open('job', 'w').close()
+        self.connect = multiprocessing.forkserver.connect_to_new_process
+        multiprocessing.forkserver.connect_to_new_process = self.fake
+
+    def fake(self, fds):
+        with threading.nointerrupts:
+            reader, writer = os.pipe()
+            multiprocessing.forkserver.write_signed(writer, os.getpid())
+            multiprocessing.forkserver.write_signed(writer, 0)
+            os.close(writer)
+            return reader, os.open('job', os.O_WRONLY)
+
+    def is_broken(self):
+        # A process that nobody knows of has nothing to do.
+        return (self.process.pid is None and os.path.getsize('job') > 0
+                or super().is_broken())
+
+    def close(self):
+        multiprocessing.forkserver.connect_to_new_process = self.connect
+        super().close()
+
+
+class ServerConstruct(ProcessConstruct):
+    """One that starts a process which serves this one; TRUE does not."""
+
+    is_open = False
+    make = None
+
+    def __init__(self):
+        super().__init__()
+        self.executable = multiprocessing.spawn.get_executable()
+        multiprocessing.spawn.set_executable(TRUE)
+        self.server = self.make()
+
+    def run(self):
+        self.server.ensure_running()
+
+    def known(self):
+        """The process id and descriptor that the server will be stopped by."""
+        return self.server._pid, self.server._fd
+
+    def is_broken(self):
+        pid, fd = self.known()
+        if pid is not None:
+            os.waitpid(pid, 0)
+            os.close(fd)
+        return super().is_broken()
+
+    def close(self):
+        multiprocessing.spawn.set_executable(self.executable)
+        super().close()
+
+
+@construct('multiprocessing.resource_tracker')
+class _(ServerConstruct):
+    class make(multiprocessing.resource_tracker.ResourceTracker):
+        def __del__(self):
+            pass
+
+
+@construct('multiprocessing.forkserver')
+class _(ServerConstruct):
+    make = multiprocessing.forkserver.ForkServer
+
+    def __init__(self):
+        # Its socket is made where everything is removed.
+        self.config = multiprocessing.current_process()._config
+        self.before = self.config.get('tempdir')
+        self.config['tempdir'] = os.getcwd()
+        super().__init__()
+
+    def close(self):
+        self.config['tempdir'] = self.before
+        super().close()
+
+    def known(self):
+        return (self.server._forkserver_pid,
+                self.server._forkserver_alive_fd)
+
+
+@construct('multiprocessing.forkserver that has ended')
+class _(TABLE['multiprocessing.forkserver']):
+    def __init__(self):
+        super().__init__()
+        self.server.ensure_running()
+        os.waitid(os.P_PID, self.server._forkserver_pid,
+                  os.WEXITED | os.WNOWAIT)
+
+    def is_broken(self):
+        try:
+            self.server.ensure_running()
+        except ChildProcessError:
+            return True
+        return super().is_broken()
+
+
+@construct('multiprocessing.Process.join', is_open=False)
+class _(ProcessConstruct):
+    STATUS = 3
+
+    def __init__(self):
+        super().__init__()
+        self.process = self.context.Process(target=os._exit,
+                                            args=(self.STATUS,))
+        self.process.start()
+
+    def run(self):
+        self.process.join()
+
+    def is_broken(self):
+        # Alive for ever if the status was lost.
+        self.process.join()
+        return self.process.exitcode != self.STATUS
+
+    def close(self):
+        multiprocessing.process._children.discard(self.process)
+        self.process = None
+        super().close()
+
+
+class PoolConstruct(ThreadsConstruct):
+    is_open = False
+
+    def __init__(self):
+        super().__init__()
+        self.pool = multiprocessing.pool.ThreadPool(1)
+        # As in the first calls: there is a check point when an object has been
+        # made, which code that is specialized does not have.
+        for function in (multiprocessing.pool.Pool.apply_async,
+                         multiprocessing.pool.Pool._map_async,
+                         multiprocessing.pool.Pool.imap,
+                         multiprocessing.pool.Pool.imap_unordered):
+            function.__code__ = function.__code__.replace()
+
+    def is_broken(self):
+        # It is waited for as long as a job is thought to be in the queue.
+        self.pool.close()
+        self.pool._worker_handler.join(support.LOOPBACK_TIMEOUT)
+        return self.pool._worker_handler.is_alive()
+
+    def close(self):
+        self.pool.terminate()
+        self.pool.join()
+
+
+@construct('multiprocessing.pool.ThreadPool.apply_async')
+class _(PoolConstruct):
+    def run(self):
+        self.pool.apply_async(step)
+
+
+@construct('multiprocessing.pool.ThreadPool.map_async')
+class _(PoolConstruct):
+    def run(self):
+        self.pool.map_async(str, [1, 2])
+
+
+@construct('multiprocessing.pool.ThreadPool.imap')
+class _(PoolConstruct):
+    def run(self):
+        self.pool.imap(str, [1, 2])
+        self.pool.imap(str, [1, 2], 2)
+
+
+@construct('multiprocessing.pool.ThreadPool.imap_unordered')
+class _(PoolConstruct):
+    def run(self):
+        self.pool.imap_unordered(str, [1, 2])
+        self.pool.imap_unordered(str, [1, 2], 2)
+
+
+@construct('multiprocessing.pool.ThreadPool.close')
+class _(PoolConstruct):
+    def run(self):
+        self.pool.close()
+
 
 @construct('multiprocessing.pool.ThreadPool')
 class _(ThreadsConstruct):
@@ -1151,6 +2063,36 @@ class _(TABLE['multiprocessing.Lock']):
             work()
         finally:
             self.lock.release()
+
+
+@construct('multiprocessing.Lock, not by fork')
+class _(SemaphoreConstruct):
+    def __init__(self):
+        multiprocessing.resource_tracker.ensure_running()
+        self.context = multiprocessing.get_context('spawn')
+        self.before = self.names()
+
+    @staticmethod
+    def names():
+        try:
+            return {name for name in os.listdir('/dev/shm')
+                    if name.startswith('sem.mp-')}
+        except FileNotFoundError:
+            return set()
+
+    def run(self):
+        lock = self.context.Lock()
+        with lock:
+            work()
+        lock = None
+        step()
+
+    def is_broken(self):
+        return self.names() != self.before
+
+    def close(self):
+        for name in self.names() - self.before:
+            os.unlink(os.path.join('/dev/shm', name))
 
 
 def condition_is_broken(condition):
@@ -1387,6 +2329,29 @@ class _(DescriptorConstruct):
         super().close()
         for name in self.names() - self.before:
             os.unlink(os.path.join('/dev/shm', name))
+
+
+@construct('multiprocessing.util.get_temp_dir', is_open=False)
+class _(Construct):
+    def __init__(self):
+        self.config = multiprocessing.current_process()._config
+        self.before = self.config.pop('tempdir', None), tempfile.tempdir
+        tempfile.tempdir = os.getcwd()
+
+    def run(self):
+        multiprocessing.util.get_temp_dir()
+
+    def is_broken(self):
+        # What is done at exit.
+        for finalizer in [*multiprocessing.util._finalizer_registry.values()]:
+            if finalizer._callback is multiprocessing.util._remove_temp_dir:
+                if os.path.dirname(finalizer._args[1]) == os.getcwd():
+                    finalizer()
+        return any(name.startswith('pymp-') for name in os.listdir())
+
+    def close(self):
+        self.is_broken()
+        self.config['tempdir'], tempfile.tempdir = self.before
 
 
 @construct('multiprocessing.util.Finalize')
@@ -1934,6 +2899,150 @@ class ConstructTests(TableTests, unittest.TestCase):
     file = __file__
 
 
+class Stop(BaseException):
+    """What is sent to a thread that waits."""
+
+
+class WaitTests(unittest.TestCase):
+    """What has waited for others and is interrupted has given back all."""
+
+    def interrupt(self, function, *args, when):
+        """Call it in a thread, which is interrupted when it blocks."""
+        raised = []
+
+        def run():
+            try:
+                function(*args)
+            except BaseException as exc:
+                raised.append(type(exc))
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
+            if when():
+                break
+        thread.interrupt(Stop)
+        thread.join(support.SHORT_TIMEOUT)
+        self.assertFalse(thread.is_alive())
+        self.assertEqual(raised, [Stop])
+
+    def make_queue(self, name):
+        queue = getattr(multiprocessing.get_context('fork'), name)(2)
+        self.addCleanup(queue.join_thread)
+        self.addCleanup(queue.close)
+        return queue
+
+    def check_put(self, queue, lock):
+        places = queue._sem._semlock._get_value
+        with lock:
+            self.interrupt(queue.put, 'lost', when=lambda: places() == 1)
+            self.assertEqual(places(), 2)
+        # Nobody holds a lock, and what was interrupted is not there.
+        queue.put('first')
+        queue.put('second')
+        self.assertEqual([queue.get(), queue.get()], ['first', 'second'])
+
+    def test_queue_put(self):
+        queue = self.make_queue('Queue')
+        self.check_put(queue, queue._notempty)
+
+    def test_joinable_queue_put(self):
+        for name in '_notempty', '_cond':
+            with self.subTest(name):
+                queue = self.make_queue('JoinableQueue')
+                self.check_put(queue, getattr(queue, name))
+                queue.task_done()
+                queue.task_done()
+                queue.join()
+
+    def test_joinable_queue_task_done(self):
+        queue = self.make_queue('JoinableQueue')
+        queue.put('item')
+        queue.get()
+        # One waits in join(), and does not wake when it is told.
+        queue._cond._sleeping_count.release()
+        self.interrupt(queue.task_done, when=lambda:
+                       queue._cond._wait_semaphore._semlock._get_value() == 1)
+        # Now it does.
+        self.assertTrue(queue._cond._wait_semaphore.acquire(False))
+        queue._cond._woken_count.release()
+        queue.put('item')
+        queue.get()
+        queue.task_done()
+        queue.join()
+        self.assertFalse(condition_is_broken(queue._cond))
+
+    def test_condition_notify(self):
+        condition = multiprocessing.get_context('fork').Condition()
+
+        def notify():
+            with condition:
+                condition.notify_all()
+
+        # Two wait; only one of them wakes when they are told.
+        for _ in range(2):
+            condition._sleeping_count.release()
+        condition._woken_count.release()
+        self.interrupt(notify, when=lambda:
+                       condition._wait_semaphore._semlock._get_value() == 1)
+        # The other one is told again, as often as it takes.
+        self.interrupt(notify, when=lambda:
+                       condition._wait_semaphore._semlock._get_value() == 1)
+        self.assertTrue(condition._wait_semaphore.acquire(False))
+        condition._woken_count.release()
+        notify()
+        self.assertFalse(condition_is_broken(condition))
+
+    def test_futures(self):
+        futures = [concurrent.futures.Future() for _ in range(2)]
+        first, second = sorted(futures, key=id)
+
+        def is_held():
+            if first._condition.acquire(blocking=False):
+                first._condition.release()
+                return False
+            return True
+
+        with second._condition:
+            self.interrupt(concurrent.futures.wait, futures, when=is_held)
+            self.assertFalse(is_held())
+            as_completed = concurrent.futures.as_completed(futures)
+            self.interrupt(next, as_completed, when=is_held)
+            self.assertFalse(is_held())
+        self.assertEqual([future._waiters for future in futures], [[], []])
+
+    def test_manager(self):
+        # A server that nobody can shut down is not left.
+        manager = multiprocessing.managers.BaseManager(
+            ctx=multiprocessing.get_context('fork'))
+        with warnings.catch_warnings():
+            # It forks in a thread.
+            warnings.simplefilter('ignore', DeprecationWarning)
+            self.interrupt(manager.start, time.sleep, [1000], when=lambda:
+                           hasattr(manager, '_process')
+                           and manager._process.pid is not None)
+        self.addCleanup(manager._process.kill)
+        manager._process.join(support.SHORT_TIMEOUT)
+        self.assertEqual(manager._process.exitcode, -signal.SIGTERM)
+
+    def test_pool(self):
+        # If not all workers could be started, those that were have ended.
+        started = []
+
+        class Pool(multiprocessing.pool.Pool):
+            @staticmethod
+            def Process(context, *args, **kwargs):
+                if started:
+                    raise Stop
+                started.append(context.Process(*args, **kwargs))
+                return started[0]
+
+        with self.assertRaises(Stop):
+            Pool(2, context=multiprocessing.get_context('fork'))
+        self.assertEqual(started[0].exitcode, -signal.SIGTERM)
+        started[0].close()
+
+
 def leaves_broken(cls):
     """Is there a check point at which an interrupt leaves something broken?"""
     for run in sweep(cls.run, cls, teardown=cls.close, strict=False,
@@ -1960,6 +3069,7 @@ def report(names):
             pid = os.fork()
             if pid == 0:
                 cls = TABLE[name]
+                os.setpgid(0, 0)
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 # One that should be broken may just as well hang.
                 signal.alarm(2 if cls.breaks
@@ -1973,6 +3083,9 @@ def report(names):
                     os._exit(status)
             _, status = os.waitpid(pid, 0)
             status = os.waitstatus_to_exitcode(status)
+            # What it has started and left would keep our stdout open.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
             assert status in (0, 1, -signal.SIGALRM), (name, status)
             found[name] = status != 0
     json.dump(found, sys.stdout)

@@ -1,0 +1,258 @@
+"""asyncio: what is masked, what is called again, and what must not be.
+
+Where interrupts may land is tried by the tables in test_interrupt_services.
+"""
+
+import asyncio
+import signal
+import socket
+import threading
+import unittest
+from unittest import mock
+
+from test import support
+from test.support import interrupt_masks
+from test.support.interrupt_masks import needs_masks
+
+support.requires_working_socket(module=True)
+
+if not hasattr(signal, 'raise_signal'):
+    raise unittest.SkipTest('needs signal.raise_signal()')
+
+
+class Interrupt(BaseException):
+    """What the handler of a signal raises."""
+
+
+def interrupt(signum, frame):
+    raise Interrupt
+
+
+def step():
+    """The call is a check point."""
+
+
+class LoopTestCase(unittest.TestCase):
+
+    def setUp(self):
+        self.loop = asyncio.SelectorEventLoop()     # needs no policy
+        self.addCleanup(self.loop.close)
+        self.contexts = []      # what has been reported
+        self.loop.set_exception_handler(
+            lambda loop, context: self.contexts.append(context))
+        handler = signal.signal(signal.SIGINT, interrupt)
+        self.addCleanup(signal.signal, signal.SIGINT, handler)
+
+    async def give_turns(self):
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def run_turns(self):
+        self.loop.run_until_complete(self.give_turns())
+
+
+class EagerTests(LoopTestCase):
+    """A coroutine that is started at once is as open as any other."""
+
+    def setUp(self):
+        super().setUp()
+        self.masked = []
+
+    async def body(self):
+        self.masked.append(threading.interrupts_masked())
+        try:
+            signal.raise_signal(signal.SIGINT)
+            step()
+        except Interrupt:
+            return 'interrupted'
+        return 'not interrupted'
+
+    def check(self, coroutine):
+        result = self.loop.run_until_complete(coroutine)
+        self.assertEqual(self.masked, [False])
+        self.assertEqual(result, 'interrupted')
+
+    def test_task_group(self):
+        async def main():
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.body())
+                self.assertTrue(task.done())
+            return task.result()
+        self.loop.set_task_factory(asyncio.eager_task_factory)
+        self.check(main())
+
+    def test_factory(self):
+        async def main():
+            task = asyncio.create_task(self.body())
+            self.assertTrue(task.done())
+            return task.result()
+        self.loop.set_task_factory(asyncio.eager_task_factory)
+        self.check(main())
+
+    def test_eager_start(self):
+        async def main():
+            task = self.loop.create_task(self.body(), eager_start=True)
+            self.assertTrue(task.done())
+            return task.result()
+        self.check(main())
+
+
+class TaskGroupTests(LoopTestCase):
+
+    def test_same_exception(self):
+        # Each task counts, whatever it has raised.
+        async def main():
+            future = self.loop.create_future()
+
+            async def wait():
+                await future
+
+            with self.assertRaises(ExceptionGroup) as caught:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(3):
+                        group.create_task(wait())
+                    await asyncio.sleep(0)
+                    future.set_exception(error)
+            return caught.exception.exceptions
+
+        error = ValueError()
+        exceptions = self.loop.run_until_complete(main())
+        self.assertEqual(len(exceptions), 3)
+        for exception in exceptions:
+            self.assertIs(exception, error)
+
+
+class HandleTests(LoopTestCase):
+    """Nothing is called twice but what says that it can be repeated."""
+
+    def test_mock(self):
+        callback = mock.Mock(side_effect=ValueError)
+        self.loop.call_soon(callback)
+        self.run_turns()
+        callback.assert_called_once_with()
+        self.assertEqual(len(self.contexts), 1)
+
+    def test_any_attribute(self):
+        class Proxy:
+            calls = 0
+
+            def __getattr__(self, name):
+                return name
+
+            def __call__(self):
+                Proxy.calls += 1
+                raise ValueError
+
+        self.loop.call_soon(Proxy())
+        self.run_turns()
+        self.assertEqual(Proxy.calls, 1)
+        self.assertEqual(len(self.contexts), 1)
+
+    @needs_masks
+    def test_repeated(self):
+        def callback():
+            masked.append(threading.interrupts_masked())
+            raise ValueError
+
+        masked = []
+        callback._can_be_repeated = True
+        self.loop.call_soon(callback)
+        self.run_turns()
+        self.assertEqual(masked, [False, True])
+        self.assertEqual(len(self.contexts), 1)     # reported once
+
+    exits = 0
+
+    def exit(self):
+        self.exits += 1
+        raise SystemExit
+
+    def run_with_exit(self, handle):
+        # What ends the loop is not put back.
+        self.loop._ready.append(handle)
+        with self.assertRaises(SystemExit):
+            self.run_turns()
+        self.run_turns()
+        self.assertEqual(self.exits, 1)
+
+    def test_handle(self):
+        self.run_with_exit(asyncio.Handle(self.exit, (), self.loop))
+
+    def test_handle_with_its_own_run(self):
+        class Handle(asyncio.Handle):
+            def _run(self):
+                self._context.run(self._callback, *self._args)
+
+        self.run_with_exit(Handle(self.exit, (), self.loop))
+
+    def test_no_handle(self):
+        class Handle:
+            __slots__ = ('_run',)
+            _cancelled = False
+
+        handle = Handle()
+        handle._run = self.exit
+        self.run_with_exit(handle)
+
+
+class ConnectionLostTests(LoopTestCase):
+
+    @needs_masks
+    def test_mask(self):
+        # It is not cut, but what it waits for is.
+        class Protocol(asyncio.Protocol):
+            def connection_lost(self, exc):
+                signal.raise_signal(signal.SIGINT)
+                step()
+                steps.append('running')
+                blocked.wait(support.SHORT_TIMEOUT)
+                steps.append('has waited')
+
+        async def main():
+            transport, protocol = await self.loop.create_connection(
+                Protocol, sock=ours)
+            theirs.close()
+            while not transport.is_closing():
+                await asyncio.sleep(0)
+            await self.give_turns()
+
+        steps = []
+        blocked = threading.Event()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        self.loop.run_until_complete(main())
+        self.assertEqual(steps, ['running'])
+        self.assertEqual(ours.fileno(), -1)
+        self.assertIsInstance(self.contexts[0]['exception'], Interrupt)
+
+
+class QueueTests(LoopTestCase):
+
+    @needs_masks
+    def test_mask(self):
+        # A step is not cut, whatever it is made of.
+        class Queue(asyncio.Queue):
+            def _put(self, item):
+                signal.raise_signal(signal.SIGINT)
+                step()
+                super()._put(item)
+
+        async def main():
+            queue = Queue()
+            with self.assertRaises(Interrupt):
+                queue.put_nowait('item')
+            return queue.get_nowait()
+
+        self.assertEqual(self.loop.run_until_complete(main()), 'item')
+
+
+class WithoutMasksTests(unittest.TestCase):
+
+    @support.requires_subprocess()
+    def test_marked_tests_and_only_they_fail(self):
+        interrupt_masks.check_marks(self, __file__, marked=2, others=8)
+
+
+if __name__ == '__main__':
+    interrupt_masks.main(LoopTestCase)
