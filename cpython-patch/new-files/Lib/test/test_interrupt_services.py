@@ -1275,6 +1275,29 @@ class _(TABLE['asyncio.Future in Python, set_result']):
         self.future.cancel()
 
 
+@construct('asyncio.Task in Python')
+class _(CompletionConstruct):
+    """Its step is a function that can be interrupted at its first check point."""
+
+    def __init__(self):
+        super().__init__()
+        self.loop.set_task_factory(self.make_task)
+
+    @staticmethod
+    def make_task(loop, coroutine, **options):
+        return asyncio.tasks._PyTask(coroutine, loop=loop, **options)
+
+    async def wait(self):
+        async def job():
+            await asyncio.sleep(0)
+            future = self.loop.create_future()
+            self.loop.call_soon(future.set_result, None)
+            await future
+            work()
+
+        await asyncio.wait([self.loop.create_task(job())])
+
+
 @construct('asyncio.Lock, passed on by futures in Python')
 class _(TABLE['asyncio.Lock, passed on']):
     def __init__(self):
@@ -2941,6 +2964,39 @@ class WaitTests(unittest.TestCase):
         queue.put('first')
         queue.put('second')
         self.assertEqual([queue.get(), queue.get()], ['first', 'second'])
+
+    def test_proxy(self):
+        # A call is answered by its own answer, not by that of the one before.
+        with multiprocessing.get_context('fork').Manager() as manager:
+            event = manager.Event()
+            items = manager.list([1, 2])
+            results = []
+
+            def use():
+                try:
+                    event.wait()
+                except Stop:
+                    interrupted.set()
+                    results.append(len(items))
+                    results.append(items[1])
+
+            def has_sent():
+                frame = sys._current_frames()[thread.ident]
+                return frame.f_code.co_name == '_recv'
+
+            interrupted = threading.Event()
+            thread = threading.Thread(target=use)
+            thread.start()
+            for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
+                if has_sent():
+                    break
+            thread.interrupt(Stop)
+            interrupted.wait()
+            # What was interrupted has to be answered first.
+            event.set()
+            thread.join(support.SHORT_TIMEOUT)
+            self.assertFalse(thread.is_alive())
+            self.assertEqual(results, [2, 2])
 
     def test_queue_put(self):
         queue = self.make_queue('Queue')
