@@ -313,6 +313,8 @@ enum {
     _PyInterruptCore_MASK_SOFT = 0,
     _PyInterruptCore_MASK_HARD = 1,
     _PyInterruptCore_OPEN = 2,
+    /* Opens for the interrupt of a timeout alone; `scope` is its exception. */
+    _PyInterruptCore_TIMEOUT = 3,
 };
 
 /* Enter a scope.  `scope` says which object's it is, `carrier` is the innermost
@@ -372,6 +374,52 @@ _PyInterruptCore_API(void) _PyInterruptCore_StartAfresh(
 /* The interpreter ends. */
 _PyInterruptCore_API(void) _PyInterruptCore_DropCarried(
     _PyInterruptCarried *carried);
+
+
+/* --- Timeouts -------------------------------------------------------------
+ *
+ * A timeout is known by the exception that it raises, in a scope of that name.
+ * What is raised is decided by what was entered inside of that scope.
+ */
+
+/* The thread has entered a timeout, that is over after so many microseconds.
+ * Returns 1: the reference is kept, until LeaveTimeout() or Clear().  0: there is
+ * no timer, -1: no memory. */
+_PyInterruptCore_API(int) _PyInterruptCore_EnterTimeout(
+    _PyInterruptState *state, void *exc, uint64_t microseconds);
+
+/* It is left.  Returns 1 if it was raised, 0 if not, and the reference goes to the
+ * caller; -1 if it was not entered in this thread. */
+_PyInterruptCore_API(int) _PyInterruptCore_LeaveTimeout(
+    _PyInterruptState *state, void *exc);
+
+/* Look at the clock, and set the alarm to what comes next.  Returns whether a
+ * timeout is due.  One that is, and that nobody is in any more, is left, and its
+ * reference stored in `gone`. */
+_PyInterruptCore_API(int) _PyInterruptCore_LookAtTimeouts(
+    _PyInterruptState *state, const _PyInterruptCarried *carried, void **gone);
+
+/* If a timeout that is due may be raised at this `place`, return 1 and store its
+ * exception, borrowed; the outermost one.  Otherwise those that are due wait, as for
+ * MustWait(): return 0, with their `bits` in `state->waiting`; or 2 if the next
+ * check point has to ask again. */
+_PyInterruptCore_API(int) _PyInterruptCore_TakeTimeout(
+    _PyInterruptState *state, const _PyInterruptCarried *carried,
+    uintptr_t bits, int place, const _PyInterruptWalk *walk,
+    _PyInterruptCore_StepFunc step, void **exc);
+
+/* Would it?  Changes nothing. */
+_PyInterruptCore_API(int) _PyInterruptCore_MayRaiseTimeout(
+    const _PyInterruptState *state, const _PyInterruptCarried *carried,
+    int place, const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
+
+/* Is a timeout due? */
+_PyInterruptCore_API(int) _PyInterruptCore_AnyTimeoutDue(
+    const _PyInterruptState *state);
+
+/* In the child of a fork deadlines hold. */
+_PyInterruptCore_API(void) _PyInterruptCore_TimeoutsAfterFork(
+    _PyInterruptState *state);
 
 
 /* --- What waits ----------------------------------------------------------- */

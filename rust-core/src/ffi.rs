@@ -16,9 +16,10 @@ use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
 use crate::mask::{self, Masker, Place, RegionKind, RuntimeRegion, Verdict};
 use crate::pending::{Pushed, Queue, SentQueue};
-use crate::scopes::{self, Carriers, FrameId, InForce, Kind, Scopes, Stacks, Step};
+use crate::scopes::{self, Carriers, FrameId, Identity, InForce, Kind, Scopes, Stacks, Step};
 use crate::sent::{Address, How, NotSent, Sent};
 use crate::sweep::{Sweep, Where};
+use crate::timeouts::Timeouts;
 
 /// `_PyInterruptState` of the header, field by field.
 #[repr(C)]
@@ -109,6 +110,12 @@ const LOWERS: usize = 1 << 16;
 /// `_PyInterruptCore_BLOCKED` of the header; everything else is "running".
 const BLOCKED: c_int = 1;
 
+/// The kind of a scope that belongs to a timeout, which C does not enter by itself.
+const TIMEOUT: c_int = 3;
+
+/// `_PyInterruptCore_IN_FLIGHT` of the header.
+const IN_FLIGHT: c_int = 2;
+
 /// Reasons of Release() that this side gives itself.
 const LEAVE: c_int = 0;
 const REGION_ENDS: c_int = 3;
@@ -130,6 +137,7 @@ struct Thread {
     /// Slots keep their places, since regions may end in any order.
     regions: Vec<Option<RuntimeRegion>>,
     stacks: Stacks,
+    timeouts: Timeouts,
     /// Frames from here on outwards mask no more.
     base: Option<FrameId>,
     sweep: Option<Sweep>,
@@ -225,15 +233,101 @@ impl InterruptState {
         if !MASKS_ENABLED.load(Relaxed) {
             return Verdict::Raise;
         }
-        let regions = self.thread().map_or(&[][..], |thread| &thread.regions);
         let scopes = self.in_force(carried, walk, step);
-        mask::decide(
-            self.steps(walk, step),
-            regions,
-            place,
-            self.masker(),
-            &scopes,
-        )
+        self.decide_by(&scopes, place, self.masker(), walk, step)
+    }
+
+    fn decide_by(
+        &self,
+        scopes: &InForce,
+        place: Place,
+        before: Option<Masker>,
+        walk: Walk,
+        step: StepFunc,
+    ) -> Verdict {
+        let regions = self.thread().map_or(&[][..], |thread| &thread.regions);
+        mask::decide(self.steps(walk, step), regions, place, before, scopes)
+    }
+
+    /// The outermost timeout that is due and may be raised here; or why none may.
+    fn decide_timeouts(
+        &self,
+        carried: *const Carried,
+        place: Place,
+        walk: Walk,
+        step: StepFunc,
+    ) -> Result<Identity, Option<Verdict>> {
+        let Some(thread) = self.thread() else {
+            return Err(None);
+        };
+        // SAFETY: the caller of the exported function holds the lock.
+        let carriers = unsafe { carriers(carried) };
+        let mut waits = None;
+        for timeout in thread.timeouts.due() {
+            let scopes = scopes::in_force_inside(
+                timeout,
+                self.steps(walk, step),
+                &thread.stacks,
+                carriers.unwrap_or(&Carriers::default()),
+                self.several() as usize,
+                walk.stack as usize,
+            );
+            let verdict = match scopes {
+                // Its block is that of a generator, or of a stack, that does not run.
+                None => Verdict::WaitAndAsk,
+                Some(_) if !MASKS_ENABLED.load(Relaxed) => Verdict::Raise,
+                Some(scopes) => self.decide_by(&scopes, place, None, walk, step),
+            };
+            if verdict == Verdict::Raise {
+                return Ok(timeout);
+            }
+            waits = Some(match waits {
+                None => verdict,
+                Some(earlier) if earlier == verdict => verdict,
+                Some(Verdict::WaitAndAsk) => Verdict::WaitAndAsk,
+                Some(_) if verdict == Verdict::WaitAndAsk => verdict,
+                Some(_) => Verdict::Wait(Masker::Several),
+            });
+        }
+        Err(waits)
+    }
+
+    /// A timeout that is due and was left elsewhere: in another thread, or not at all.
+    ///
+    /// # Safety
+    ///
+    /// `carried` is the interpreter's, and locked.
+    unsafe fn find_gone_timeout(&self, carried: *const Carried) -> Option<Identity> {
+        // SAFETY: by the contract.
+        let carriers = unsafe { carriers(carried) };
+        let none = Carriers::default();
+        let carriers = carriers.unwrap_or(&none);
+        let thread = self.thread()?;
+        let gone = |scope: &Identity| !scopes::is_entered(*scope, &thread.stacks, carriers);
+        thread.timeouts.due().find(gone)
+    }
+
+    fn set_masker(&mut self, masker: Masker) {
+        self.masker = match masker {
+            Masker::Frame(frame) => frame as *const c_void,
+            Masker::Scope => self.scope(),
+            Masker::Several => self.several(),
+        };
+    }
+
+    fn any_timeout_due(&self) -> bool {
+        let thread = self.thread();
+        thread.is_some_and(|thread| thread.timeouts.due().next().is_some())
+    }
+
+    /// Set the alarm to the next timeout. Whether that was possible.
+    fn set_deadline(&self) -> bool {
+        let next = self.thread().and_then(|thread| thread.timeouts.next());
+        // SAFETY: the state exists.
+        match unsafe { record_of(self) } {
+            Some(record) => platform::keeping_errno(|| record.set_deadline(next)),
+            None => next.is_none(),
+        }
     }
 
     /// Run `change` on all scopes this thread has to do with.
@@ -359,12 +453,10 @@ pub unsafe extern "C" fn _PyInterruptCore_MustWait(
     match state.decide(carried, place_from(place), walk, step) {
         Verdict::Raise => 0,
         Verdict::Wait(masker) => {
+            // A timeout may be waiting for somebody farther inside.
+            let several = state.bits() != 0 && state.any_timeout_due();
             state.waiting |= bits;
-            state.masker = match masker {
-                Masker::Frame(frame) => frame as *const c_void,
-                Masker::Scope => state.scope(),
-                Masker::Several => state.several(),
-            };
+            state.set_masker(if several { Masker::Several } else { masker });
             1
         }
         Verdict::WaitAndAsk => 2,
@@ -505,6 +597,7 @@ pub unsafe extern "C" fn _PyInterruptCore_EnterScope(
     let kind = match kind {
         0 => Kind::Mask(Strength::Soft),
         1 => Kind::Mask(Strength::Hard),
+        TIMEOUT => Kind::Timeout,
         _ => Kind::Open,
     };
     // SAFETY: the header gives it to whoever holds the lock.
@@ -657,6 +750,135 @@ pub unsafe extern "C" fn _PyInterruptCore_DropCarried(carried: *mut Carried) {
     if !old.carriers.is_null() {
         // SAFETY: made by `change_scopes`, and no longer reachable.
         drop(unsafe { Box::from_raw(old.carriers.cast::<Carriers>()) });
+    }
+}
+
+// --- Timeouts ---------------------------------------------------------------
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_EnterTimeout(
+    state: *mut InterruptState,
+    exception: *mut c_void,
+    microseconds: u64,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    let deadline = platform::microseconds().saturating_add(microseconds);
+    let timeouts = &mut state.thread_mut().timeouts;
+    if timeouts.enter(exception as usize, deadline).is_err() {
+        return -1;
+    }
+    if state.set_deadline() {
+        return 1;
+    }
+    state.thread_mut().timeouts.leave(exception as usize);
+    0
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_LeaveTimeout(
+    state: *mut InterruptState,
+    exception: *mut c_void,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    let raised = state.thread_mut().timeouts.leave(exception as usize);
+    state.set_deadline();
+    raised.map_or(-1, Into::into)
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_TakeTimeout(
+    state: *mut InterruptState,
+    carried: *const Carried,
+    bits: usize,
+    place: c_int,
+    walk: *const Walk,
+    step: StepFunc,
+    exception: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    match state.decide_timeouts(carried, place_from(place), walk, step) {
+        Ok(_) if place == IN_FLIGHT => 2,
+        Ok(timeout) => {
+            state.thread_mut().timeouts.raise(timeout);
+            // SAFETY: a place that C made for this call.
+            unsafe { *exception = timeout as *mut c_void };
+            1
+        }
+        Err(None) => 0,
+        Err(Some(Verdict::Wait(masker))) => {
+            let several = state.masker().is_some_and(|before| before != masker);
+            state.waiting |= bits;
+            state.set_masker(if several { Masker::Several } else { masker });
+            0
+        }
+        Err(Some(_)) => 2,
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_LookAtTimeouts(
+    state: *mut InterruptState,
+    carried: *const Carried,
+    gone: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if state.thread.is_null() || state.thread_mut().timeouts.is_empty() {
+        return 0;
+    }
+    state.thread_mut().timeouts.look(platform::microseconds());
+    // SAFETY: as in EnterScope.
+    let found = unsafe { state.find_gone_timeout(carried) };
+    if let Some(timeout) = found {
+        state.thread_mut().timeouts.leave(timeout);
+        // SAFETY: a place that C made for this call.
+        unsafe { *gone = timeout as *mut c_void };
+    }
+    state.set_deadline();
+    state.any_timeout_due().into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_MayRaiseTimeout(
+    state: *const InterruptState,
+    carried: *const Carried,
+    place: c_int,
+    walk: *const Walk,
+    step: StepFunc,
+) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    let state = unsafe { &*state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    let found = state.decide_timeouts(carried, place_from(place), walk, step);
+    found.is_ok().into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_AnyTimeoutDue(state: *const InterruptState) -> c_int {
+    // SAFETY: as in MustWait; read only.
+    unsafe { &*state }.any_timeout_due().into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_TimeoutsAfterFork(state: *mut InterruptState) {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if !state.thread.is_null() {
+        state.thread_mut().timeouts.after_fork();
+        state.set_deadline();
     }
 }
 
@@ -833,6 +1055,7 @@ pub unsafe extern "C" fn _PyInterruptCore_Clear(state: *mut InterruptState, drop
             // SAFETY: made by `thread_mut`, and no longer reachable.
             let mut thread = unsafe { Box::from_raw(thread.cast::<Thread>()) };
             dropped.extend(thread.take_waiting());
+            dropped.extend(thread.timeouts.clear());
             if let Some((_, Some(exception))) = thread.sweep.take().map(Sweep::end) {
                 dropped.push(exception);
             }

@@ -14,6 +14,7 @@
 //! | [`pending`]     | what waits: order, which equal interrupts are one, what is raised together |
 //! | [`sent`]        | what other threads have sent, on its way: the lock-free part |
 //! | [`force`]       | when what waits has waited too long                          |
+//! | [`timeouts`]    | which deadlines have come, and what is raised for them once |
 //! | [`kick`]        | when a blocked thread is woken, how often, and when no more  |
 //! | [`sweep`]       | for tests: an interrupt at the n-th check point             |
 //! | [`ffi`]         | nothing: the functions C calls, and the only raw pointers   |
@@ -33,3 +34,4 @@ pub mod scopes;
 pub mod sent;
 pub mod sweep;
 mod sync;
+pub mod timeouts;

@@ -136,6 +136,10 @@ pub fn decide(
         if before == Some(Masker::Frame(id)) {
             elsewhere = false;
         }
+        opened = scopes.outermost == frame;
+        if opened {
+            break;
+        }
     }
     if let Some(region) = region_on(None).filter(|_| !opened) {
         strength = strength.max(Some(region));
@@ -254,6 +258,29 @@ mod tests {
         assert_eq!(
             ask(&[1 | HARD, 1], &[], Place::Blocked),
             Verdict::Wait(Masker::Frame(2))
+        );
+    }
+
+    #[test]
+    fn outside_of_the_outermost_frame_nothing_counts() {
+        let scopes = InForce {
+            floors: vec![(2, 1)],
+            outermost: Some(2),
+            ..InForce::default()
+        };
+        let ask = |levels: &[u8], regions: &[Option<RuntimeRegion>]| {
+            decide(frames(levels), regions, Place::Running, None, &scopes)
+        };
+        let open = [0, 1 | HARD, 1 | HARD];
+        assert_eq!(ask(&open, &[]), Verdict::Raise);
+        assert_eq!(
+            ask(&open, &[handler(Some(3)), handler(None)]),
+            Verdict::Raise
+        );
+        assert_eq!(ask(&[0, 2 | HARD, 0], &[]), Verdict::Wait(Masker::Frame(2)));
+        assert_eq!(
+            ask(&open, &[handler(Some(2))]),
+            Verdict::Wait(Masker::Several)
         );
     }
 

@@ -50,6 +50,8 @@ pub enum Kind {
     Mask(Strength),
     /// It opens.
     Open,
+    /// It opens for one interrupt alone: that of the timeout it belongs to.
+    Timeout,
 }
 
 /// Whose a scope is, and how many of its regions it opens.
@@ -132,6 +134,11 @@ pub fn mark() -> usize {
 }
 
 impl Entry {
+    /// Not if its `with` was never left: a debugger jumped out of it.
+    fn counts(&self, runs: impl Fn(FrameId) -> bool) -> bool {
+        !self.owner.lexical || runs(self.owner.frame)
+    }
+
     fn floor_in(&self, thread: Identity) -> u8 {
         if self.owner.lowers() && self.thread != thread {
             0
@@ -242,6 +249,8 @@ pub struct InForce {
     pub generators_matter: bool,
     /// The regions that are opened: up to which depth of which frame.
     pub(crate) floors: Vec<(FrameId, u8)>,
+    /// What is outside of this frame does not count.
+    pub(crate) outermost: Option<FrameId>,
 }
 
 impl InForce {
@@ -259,8 +268,7 @@ impl InForce {
         runs: impl Fn(FrameId) -> bool,
     ) {
         for entry in bag.iter().rev() {
-            if entry.owner.lexical && !runs(entry.owner.frame) {
-                // Its `with` was never left: a debugger jumped out of it.
+            if !entry.counts(&runs) {
                 continue;
             }
             match entry.kind {
@@ -275,6 +283,7 @@ impl InForce {
                         self.floors.push((entry.owner.frame, floor));
                     }
                 }
+                Kind::Timeout => {}
             }
         }
     }
@@ -301,6 +310,51 @@ pub fn in_force(
     }
     result.add(stacks.get(stack), thread, &mut opened, runs);
     result
+}
+
+/// The same for the interrupt of a timeout: only what was entered inside of it counts.
+/// Nothing if it is not in force in what runs here.
+pub fn in_force_inside(
+    timeout: Identity,
+    steps: impl Iterator<Item = Step> + Clone,
+    stacks: &Stacks,
+    carriers: &Carriers,
+    thread: Identity,
+    stack: Identity,
+) -> Option<InForce> {
+    let mut result = InForce {
+        generators_matter: !carriers.is_empty(),
+        ..InForce::default()
+    };
+    let runs = |frame| steps.clone().any(|step| step.frame == Some(frame));
+    let mut opened = false;
+    let running = steps.clone().filter_map(|step| step.carrier);
+    let any = if carriers.is_empty() { 0 } else { usize::MAX };
+    let bags = running.take(any).map(|carrier| carriers.get(carrier));
+    for bag in bags.chain([stacks.get(stack)]) {
+        let found = bag.iter().position(|entry| entry.scope == timeout);
+        let inside = found.map_or(0, |index| index + 1);
+        result.add(&bag[inside..], thread, &mut opened, runs);
+        let Some(entry) = found.map(|index| &bag[index]) else {
+            continue;
+        };
+        if !entry.counts(runs) {
+            return None;
+        }
+        let owner = entry.owner.frame;
+        result.floors.push((owner, entry.floor_in(thread)));
+        // If it has gone, all that is there may have been there before.
+        result.outermost = Some(owner).filter(|&owner| runs(owner));
+        return Some(result);
+    }
+    None
+}
+
+/// Whether anybody carries a scope of this object.
+pub fn is_entered(scope: Identity, stacks: &Stacks, carriers: &Carriers) -> bool {
+    let stacks = stacks.bags.iter().map(|(_, bag)| bag);
+    let mut all = stacks.chain(carriers.bags.values()).flatten();
+    all.any(|entry| entry.scope == scope)
 }
 
 impl Scopes<'_> {
@@ -520,7 +574,8 @@ impl Scopes<'_> {
         let stacks = self.stacks.bags.iter().map(|(_, bag)| bag);
         let mut all = stacks.chain(self.carriers.bags.values()).flatten();
         all.any(|entry| {
-            entry.kind == Kind::Open && entry.owner.lowers() && entry.thread == self.thread
+            let opens = matches!(entry.kind, Kind::Open | Kind::Timeout);
+            opens && entry.owner.lowers() && entry.thread == self.thread
         })
     }
 }
@@ -1069,5 +1124,64 @@ mod tests {
         assert!(!world.stacks.is_empty());
         world.stacks.drop_stack(OTHER_STACK);
         assert!(world.stacks.is_empty());
+    }
+
+    fn inside(world: &World, timeout: Identity, running: &[Step]) -> Option<InForce> {
+        let steps = running.iter().copied();
+        in_force_inside(
+            timeout,
+            steps,
+            &world.stacks,
+            &world.carriers,
+            THREAD,
+            STACK,
+        )
+    }
+
+    #[test]
+    fn a_timeout_masks_nothing_and_opens_for_itself() {
+        let mut world = World::default();
+        let caller = frame(F, FINALLY);
+        world.enter(S, MASK, &[frame(G, 0), caller]);
+        world.enter(T, Kind::Timeout, &[frame(G, ENTERS_IN_FINALLY), caller]);
+        let running = [frame(H, 0), frame(G, FINALLY), caller];
+        let found = inside(&world, T, &running).unwrap();
+        assert_eq!(found.mask, None);
+        assert_eq!(found.floor(Some(G)), 1);
+        assert_eq!(found.outermost, Some(G));
+        // For others, only the mask counts.
+        let others = in_force(
+            running.iter().copied(),
+            &world.stacks,
+            &world.carriers,
+            THREAD,
+            STACK,
+        );
+        assert_eq!(others.mask, Some(Strength::Hard));
+        assert_eq!(others.outermost, None);
+        assert_eq!(others.floor(Some(G)), 0);
+    }
+
+    #[test]
+    fn what_is_entered_inside_of_a_timeout_counts() {
+        let mut world = World::default();
+        world.enter(T, Kind::Timeout, &[frame(F, ENTERS)]);
+        world.enter(S, MASK, &[frame(G, 0), frame(F, 0)]);
+        let running = [frame(G, 0), frame(F, 0)];
+        let found = inside(&world, T, &running).unwrap();
+        assert_eq!(found.mask, Some(Strength::Hard));
+        world.leave(S, &running).unwrap();
+        assert_eq!(inside(&world, T, &running).unwrap().mask, None);
+    }
+
+    #[test]
+    fn a_timeout_goes_with_its_generator() {
+        let mut world = World::default();
+        world.enter(T, Kind::Timeout, &[generator(A, G, ENTERS), frame(F, 0)]);
+        assert!(inside(&world, T, &[generator(A, G, 0), frame(H, 0)]).is_some());
+        assert_eq!(inside(&world, T, &[frame(F, 0)]), None);
+        assert!(is_entered(T, &world.stacks, &world.carriers));
+        world.scopes().carrier_ends(A, None, [].into_iter());
+        assert!(!is_entered(T, &world.stacks, &world.carriers));
     }
 }

@@ -41,7 +41,10 @@ make_core_object() {
     fi
     mapfile -t roots < <(sed 's/^/--undefined=/' "$names")
     ld -r --gc-sections --strip-debug "${roots[@]}" -o "$CORE_OBJECT.linked" "$archive"
-    objcopy --keep-global-symbols="$names" "$CORE_OBJECT.linked" "$CORE_OBJECT.new"
+    # Rust's own libraries bring their bitcode, which makes a plugin of ar for
+    # another version of LLVM crash.
+    objcopy --remove-section=.llvmbc --remove-section=.llvmcmd \
+        --keep-global-symbols="$names" "$CORE_OBJECT.linked" "$CORE_OBJECT.new"
     rm "$CORE_OBJECT.linked"
     install_if_changed "$CORE_OBJECT.new" "$CORE_OBJECT"
 }

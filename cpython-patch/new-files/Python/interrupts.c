@@ -332,6 +332,7 @@ _PyInterrupts_AfterFork(PyThreadState *tstate)
     _PyInterruptState *state = interrupt_state(tstate);
     _PyInterruptCore_KickAfterFork(state, (int)tstate->native_thread_id);
     _PyInterruptCore_DropWaiting(state, drop_exception);
+    _PyInterruptCore_TimeoutsAfterFork(state);
 }
 
 /* Does an exception carry nothing but its type? */
@@ -550,6 +551,20 @@ _PyInterrupts_HandlerRaised(PyThreadState *tstate, int place, int signum)
     return deliver_raised(tstate, place, forced);
 }
 
+/* Something is raised that has waited.  Steals a reference. */
+static void
+raise_here(PyThreadState *tstate, PyObject *exc)
+{
+    _PyInterruptCore_HasRaised(interrupt_state(tstate));
+    /* What is being handled where the exception is finally raised is its
+       context. */
+    PyObject *handled = handled_exception(tstate);
+    if (handled != NULL) {
+        add_context(exc, handled);
+    }
+    _PyErr_SetRaisedException(tstate, exc);
+}
+
 /* Raise what handlers raised. */
 static int
 deliver_raised(PyThreadState *tstate, int place, int forced)
@@ -575,14 +590,7 @@ deliver_raised(PyThreadState *tstate, int place, int forced)
         /* One type at a time: the next check point raises the next one. */
         _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
-    _PyInterruptCore_HasRaised(state);
-    /* What is being handled where the exception is finally raised is its
-       context. */
-    PyObject *handled = handled_exception(tstate);
-    if (handled != NULL) {
-        add_context(exc, handled);
-    }
-    _PyErr_SetRaisedException(tstate, exc);
+    raise_here(tstate, exc);
     return -1;
 }
 
@@ -675,6 +683,19 @@ masks_blocked(PyThreadState *tstate)
                                            &walk, next_step);
     unlock_carried(tstate->interp);
     return masked;
+}
+
+/* The same for timeouts, of which others may wait. */
+static int
+may_raise_timeout(PyThreadState *tstate)
+{
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int may = _PyInterruptCore_MayRaiseTimeout(interrupt_state(tstate), carried,
+                                               _PyInterruptCore_BLOCKED,
+                                               &walk, next_step);
+    unlock_carried(tstate->interp);
+    return may;
 }
 
 /* For the core: is this thread, which has this record, blocked, with something to
@@ -920,7 +941,9 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
           && _Py_eval_breaker_bit_is_set(tstate, _PY_SIGNALS_PENDING_BIT))
         && ((_PyInterruptCore_Count(state) == 0
              && _PyInterruptCore_CountSent(state) == 0)
-            || (masks_blocked(tstate) && !sent_is_forced(tstate))))
+            || (masks_blocked(tstate) && !sent_is_forced(tstate)))
+        && !(_PyInterruptCore_AnyTimeoutDue(state)
+             && may_raise_timeout(tstate)))
     {
         return;
     }
@@ -1014,23 +1037,58 @@ _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc)
                    _PyInterruptCore_REPLACING) == 1;
 }
 
-/* A class becomes an instance in the thread that it is raised in.  What its
-   constructor raises takes its place.  Steals a reference, returns a new one. */
-static PyObject *
-make_instance(PyThreadState *tstate, PyObject *exc)
+void
+_PyInterrupts_SetDispatch(PyObject *function)
 {
-    if (PyExceptionInstance_Check(exc)) {
+    PyInterpreterState *interp = _PyInterpreterState_GET();
+    Py_XSETREF(interp->interrupts.dispatch, Py_NewRef(function));
+}
+
+/* Somebody may have attached something to it.  What that raises takes its place.
+   Steals a reference, returns a new one, or NULL if nothing is to be raised. */
+static PyObject *
+dispatch(PyThreadState *tstate, PyObject *exc)
+{
+    PyObject *function = tstate->interp->interrupts.dispatch;
+    if (function == NULL) {
         return exc;
     }
     uintptr_t region = _PyInterrupts_EnterRegion(
                             tstate, _PyInterruptCore_REGION_SOFT);
-    _PyErr_SetNone(tstate, exc);
+    Py_INCREF(function);
+    PyObject *result = PyObject_CallOneArg(function, exc);
+    Py_DECREF(function);
     Py_DECREF(exc);
+    _PyInterrupts_LeaveRegion(tstate, region);
+    if (result == NULL) {
+        result = _PyErr_GetRaisedException(tstate);
+        forget_context(tstate, result);
+    }
+    else if (result == Py_None) {
+        Py_CLEAR(result);
+    }
+    return result;
+}
+
+/* A class becomes an instance in the thread that it is raised in.  What its
+   constructor raises takes its place.  Steals a reference, returns a new one, or
+   NULL if nothing is to be raised. */
+static PyObject *
+make_instance(PyThreadState *tstate, PyObject *exc)
+{
+    if (PyExceptionInstance_Check(exc)) {
+        return dispatch(tstate, exc);
+    }
+    uintptr_t region = _PyInterrupts_EnterRegion(
+                            tstate, _PyInterruptCore_REGION_SOFT);
+    _PyErr_SetNone(tstate, exc);
     _PyInterrupts_LeaveRegion(tstate, region);
     PyObject *instance = _PyErr_GetRaisedException(tstate);
     /* Of several, only what is raised in the end has a context. */
     forget_context(tstate, instance);
-    return instance;
+    int is_one = PyErr_GivenExceptionMatches(instance, exc);
+    Py_DECREF(exc);
+    return is_one ? dispatch(tstate, instance) : instance;
 }
 
 /* A new reference, or NULL.  See _PyInterruptCore_PopSent(). */
@@ -1101,7 +1159,7 @@ join_exceptions(PyThreadState *tstate, PyObject *list)
 }
 
 /* Take what is raised together.  Returns a new reference, or NULL if nothing has
-   been collected. */
+   been collected, or somebody has dealt with it. */
 static PyObject *
 take_sent(PyThreadState *tstate)
 {
@@ -1126,11 +1184,51 @@ take_sent(PyThreadState *tstate)
         Py_DECREF(list);
         return NULL;
     }
+    Py_ssize_t kept = 0;
     for (Py_ssize_t i = 0; i < size; i++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
-        PyList_SetItem(list, i, make_instance(tstate, item));
+        item = make_instance(tstate, item);
+        if (item != NULL) {
+            PyList_SetItem(list, kept++, item);
+        }
+    }
+    if (PyList_SetSlice(list, kept, size, NULL) < 0 || kept == 0) {
+        Py_DECREF(list);
+        return _PyErr_GetRaisedException(tstate);
     }
     return join_exceptions(tstate, list);
+}
+
+/* Take the timeout that is due and may be raised here; the others wait.  Returns a
+   new reference, or NULL if there is none. */
+static PyObject *
+take_timeout(PyThreadState *tstate, int place)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    void *gone;
+    int due;
+    do {
+        gone = NULL;
+        _PyInterruptCarried *carried = lock_carried(tstate->interp);
+        due = _PyInterruptCore_LookAtTimeouts(state, carried, &gone);
+        unlock_carried(tstate->interp);
+        /* May run code: look again. */
+        Py_XDECREF((PyObject *)gone);
+    } while (gone != NULL);
+    if (!due) {
+        return NULL;
+    }
+    void *exc = NULL;
+    _PyInterruptWalk walk = start_walk(tstate);
+    _PyInterruptCarried *carried = lock_carried(tstate->interp);
+    int answer = _PyInterruptCore_TakeTimeout(state, carried,
+                                              _PY_ASYNC_EXCEPTION_BIT, place,
+                                              &walk, next_step, &exc);
+    unlock_carried(tstate->interp);
+    if (answer == 2 || (answer == 1 && _PyInterruptCore_AnyTimeoutDue(state))) {
+        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+    }
+    return Py_XNewRef((PyObject *)exc);
 }
 
 int
@@ -1147,6 +1245,14 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     /* In this order: what is sent from here on sets the bit again. */
     _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     _PyInterruptCore_Collect(state, drop_exception);
+    PyObject *timeout = take_timeout(tstate, place);
+    if (timeout != NULL) {
+        if (_PyInterruptCore_CountSent(state) != 0) {
+            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+        }
+        raise_here(tstate, timeout);
+        return -1;
+    }
     if (_PyInterruptCore_CountSent(state) == 0) {
         _PyInterruptCore_Fewer(state);
         return 0;
@@ -1162,19 +1268,78 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     PyObject *exc = take_sent(tstate);
     if (exc == NULL) {
         /* What there is was sent while references were dropped, or by a thread
-           that runs at the same time: the bit is up for it. */
+           that runs at the same time: the bit is up for it.  Or this was dealt
+           with. */
+        if (_PyInterruptCore_CountSent(state) != 0) {
+            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+        }
+        else {
+            _PyInterruptCore_Fewer(state);
+        }
         return 0;
     }
     if (_PyInterruptCore_CountSent(state) != 0) {
         _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
-    _PyInterruptCore_HasRaised(state);
-    PyObject *handled = handled_exception(tstate);
-    if (handled != NULL) {
-        add_context(exc, handled);
-    }
-    _PyErr_SetRaisedException(tstate, exc);
+    raise_here(tstate, exc);
     return -1;
+}
+
+
+/* Timeouts */
+
+int
+_PyInterrupts_EnterTimeout(PyObject *exc, uint64_t microseconds)
+{
+    PyThreadState *tstate = _PyThreadState_GET();
+    _PyInterruptState *state = interrupt_state(tstate);
+    _PyRuntimeState *runtime = tstate->interp->runtime;
+    HEAD_LOCK(runtime);
+    int possible = prepare_kick(tstate) == 0;
+    HEAD_UNLOCK(runtime);
+    if (!possible) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "a timeout needs a signal that wakes threads; there is "
+                        "none on this system, or it has been switched off");
+        return -1;
+    }
+    if (_PyInterrupts_EnterScope((uintptr_t)exc, _PyInterruptCore_TIMEOUT) < 0) {
+        return -1;
+    }
+    int entered = _PyInterruptCore_EnterTimeout(state, Py_NewRef(exc),
+                                                microseconds);
+    if (entered == 1) {
+        return 0;
+    }
+    if (entered < 0) {
+        PyErr_NoMemory();
+    }
+    else {
+        PyErr_SetString(PyExc_OSError, "the system has no timer left for a "
+                                       "timeout");
+    }
+    PyObject *error = PyErr_GetRaisedException();
+    (void)_PyInterrupts_LeaveScope((uintptr_t)exc, 0);
+    Py_DECREF(exc);
+    PyErr_SetRaisedException(error);
+    return -1;
+}
+
+int
+_PyInterrupts_LeaveTimeout(PyObject *exc)
+{
+    if (_PyInterrupts_LeaveScope((uintptr_t)exc, 0) < 0) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "the timeout is left, but has not been entered in the "
+                        "code that runs now");
+        return -1;
+    }
+    PyThreadState *tstate = _PyThreadState_GET();
+    int raised = _PyInterruptCore_LeaveTimeout(interrupt_state(tstate), exc);
+    if (raised >= 0) {
+        Py_DECREF(exc);
+    }
+    return raised > 0;
 }
 
 
@@ -1189,7 +1354,9 @@ bits_up(PyThreadState *tstate)
     if (_PyInterruptCore_Count(state) != 0) {
         up |= _PY_INTERRUPTS_PENDING_BIT;
     }
-    if (_PyInterruptCore_CountSent(state) != 0) {
+    if (_PyInterruptCore_CountSent(state) != 0
+        || _PyInterruptCore_AnyTimeoutDue(state))
+    {
         up |= _PY_ASYNC_EXCEPTION_BIT;
     }
     return up;

@@ -236,6 +236,60 @@ unsafe extern "C" fn current_state(_: *mut PyObject, _: *mut PyObject) -> *mut P
     unsafe { PyLong_FromUnsignedLongLong(id) }
 }
 
+/// Microseconds: what is shorter than one is not none.
+fn microseconds(seconds: f64) -> u64 {
+    // A float that is too large becomes the largest number.
+    (seconds * 1e6).ceil() as u64
+}
+
+unsafe extern "C" fn enter_timeout(
+    _: *mut PyObject,
+    args: *mut *mut PyObject,
+    count: Py_ssize_t,
+) -> *mut PyObject {
+    if count != 2 {
+        return fail(
+            type_error(),
+            c"enter_timeout() takes an exception and a number of seconds",
+        );
+    }
+    // SAFETY: there are two.
+    let arguments = unsafe { std::slice::from_raw_parts(args, 2) };
+    // SAFETY: a live object.
+    if unsafe { PyExceptionInstance_Check(arguments[0]) } == 0 {
+        return fail(
+            type_error(),
+            c"enter_timeout() takes an instance of an exception",
+        );
+    }
+    // SAFETY: a live object.
+    let seconds = unsafe { PyFloat_AsDouble(arguments[1]) };
+    // SAFETY: the thread is attached.
+    if !unsafe { PyErr_Occurred() }.is_null() {
+        return ptr::null_mut();
+    }
+    let time = microseconds(seconds);
+    // SAFETY: the thread is attached, the exception is alive.
+    if unsafe { interpreter::_PyInterrupts_EnterTimeout(arguments[0], time) } < 0 {
+        return ptr::null_mut();
+    }
+    none()
+}
+
+unsafe extern "C" fn leave_timeout(_: *mut PyObject, exception: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached, the object is alive.
+    match unsafe { interpreter::_PyInterrupts_LeaveTimeout(exception) } {
+        -1 => ptr::null_mut(),
+        raised => boolean(raised != 0),
+    }
+}
+
+unsafe extern "C" fn set_dispatch(_: *mut PyObject, function: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the thread is attached, the object is alive.
+    unsafe { interpreter::_PyInterrupts_SetDispatch(function) };
+    none()
+}
+
 unsafe extern "C" fn kicks(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: only reads a counter.
     let kicks = unsafe { interpreter::_PyInterruptCore_Kicks() };
@@ -431,7 +485,7 @@ const fn keyword_arguments(
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 20]> = Static::new([
+pub(crate) static METHODS: Static<[PyMethodDef; 23]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -544,6 +598,36 @@ A number of a thread is used again when it has ended, this is not.",
 --
 
 A number that means the current thread, and never another one.",
+    ),
+    arguments(
+        c"enter_timeout",
+        enter_timeout,
+        c"enter_timeout($module, exception, seconds, /)
+--
+
+Enter a block in which the exception is raised when so much time has passed.
+
+Nothing masks it there that has been entered before.  Raises RuntimeError if there is
+no signal that could break a blocked call.",
+    ),
+    one_argument(
+        c"leave_timeout",
+        leave_timeout,
+        c"leave_timeout($module, exception, /)
+--
+
+Leave that block.  Returns whether the exception was raised; it will not be any more.",
+    ),
+    one_argument(
+        c"set_dispatch",
+        set_dispatch,
+        c"set_dispatch($module, function, /)
+--
+
+Call this function with each exception that was sent, before it is raised.
+
+It is called in the thread that the exception was sent to, and returns the exception, or
+None if that is not to be raised.",
     ),
     one_argument(
         c"set_limits",

@@ -22,6 +22,9 @@ pub(crate) const REGION_OPENS: c_int = 3;
 unsafe extern "C" {
     pub(crate) fn _PyInterrupts_EnterScope(scope: usize, kind: c_int) -> c_int;
     pub(crate) fn _PyInterrupts_LeaveScope(scope: usize, shared: c_int) -> c_int;
+    pub(crate) fn _PyInterrupts_EnterTimeout(exception: *mut PyObject, microseconds: u64) -> c_int;
+    pub(crate) fn _PyInterrupts_LeaveTimeout(exception: *mut PyObject) -> c_int;
+    pub(crate) fn _PyInterrupts_SetDispatch(function: *mut PyObject);
     pub(crate) fn _PyInterrupts_HandOver(generator: *mut PyObject) -> c_int;
     pub(crate) fn _PyInterrupts_NextForCaller(generator: *mut PyObject) -> *mut PyObject;
     pub(crate) fn _PyInterrupts_EnterAndRegister(

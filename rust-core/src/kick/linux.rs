@@ -12,7 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
 use super::NotPossible;
-use super::registry::{self, Rings};
+use super::registry;
 
 /// The signal, 0 for none. Relaxed: set while the interpreter starts. Go and others
 /// use SIGURG for the same: debuggers pass it on, by default it does nothing, and
@@ -199,16 +199,20 @@ fn act_on(info: &libc::siginfo_t) -> bool {
 }
 
 fn rings(record: &registry::Record) {
-    let signal = match record.rings() {
-        Rings::Late => return,
-        Rings::Notice(signal) => signal,
-        Rings::Overdue => 0,
-    };
+    let rings = record.rings();
+    if !rings.look && rings.notice.is_none() {
+        return;
+    }
     // SAFETY: stored by `install`, before the first alarm was set.
     let act: OnAlarm = unsafe { mem::transmute(ON_ALARM.load(Ordering::Relaxed)) };
-    // SAFETY: as its type says.
-    let done = unsafe { act(ptr::from_ref(record).cast(), signal) } != 0;
-    if done && signal != 0 {
+    let act_on = |signal| {
+        // SAFETY: as its type says.
+        unsafe { act(ptr::from_ref(record).cast(), signal) != 0 }
+    };
+    if rings.look {
+        act_on(0);
+    }
+    if rings.notice.is_some_and(act_on) {
         record.has_noticed();
     }
 }
@@ -437,10 +441,10 @@ impl Thread {
         Self::stop(&self.timer);
     }
 
-    /// The thread itself: let the alarm ring after so many microseconds.
-    pub fn start_alarm(&self, value: usize, microseconds: u64) {
-        // Without a timer nobody is told, and there is no limit.
-        self.start(&self.alarm, value, microseconds);
+    /// The thread itself: let the alarm ring after so many microseconds. Whether there is
+    /// a timer: without one nobody is told, and there is no limit.
+    pub fn start_alarm(&self, value: usize, microseconds: u64) -> bool {
+        self.start(&self.alarm, value, microseconds)
     }
 
     /// The thread itself: let it not ring.
@@ -448,10 +452,12 @@ impl Thread {
         Self::stop(&self.alarm);
     }
 
-    fn start(&self, timer: &AtomicI32, value: usize, microseconds: u64) {
-        if let Some(timer) = self.make(timer, value) {
+    fn start(&self, timer: &AtomicI32, value: usize, microseconds: u64) -> bool {
+        let timer = self.make(timer, value);
+        if let Some(timer) = timer {
             Self::set(timer, microseconds);
         }
+        timer.is_some()
     }
 
     fn stop(timer: &AtomicI32) {

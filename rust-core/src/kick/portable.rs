@@ -82,7 +82,9 @@ impl Thread {
     pub fn stop_timer(&self) {}
 
     /// See `linux.rs`.
-    pub fn start_alarm(&self, _: usize, _: u64) {}
+    pub fn start_alarm(&self, _: usize, _: u64) -> bool {
+        false
+    }
 
     /// See `linux.rs`.
     pub fn stop_alarm(&self) {}

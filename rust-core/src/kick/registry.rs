@@ -26,13 +26,15 @@ pub struct Record {
     next: AtomicPtr<Record>,
 }
 
-/// What happens when something has waited for long: points in time, in milliseconds; 0
-/// for never. Relaxed: only the thread itself uses it, its signal handlers included.
+/// What happens when something has waited for long, or a timeout is over: points in
+/// time, in microseconds; 0 for never. Relaxed: only the thread itself uses it, its signal
+/// handlers included.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Alarm {
     notice_at: AtomicU64,
     limit_at: AtomicU64,
+    deadline: AtomicU64,
     /// What the notice is about.
     signal: AtomicI32,
     noticed: AtomicBool,
@@ -58,11 +60,12 @@ impl Alarm {
     fn reset(&self) {
         self.stop_notice();
         self.stop_limit();
+        self.deadline.store(0, Ordering::Relaxed);
     }
 
     /// When it rings next.
     fn next(&self) -> Option<u64> {
-        let times = [&self.notice_at, &self.limit_at];
+        let times = [&self.notice_at, &self.limit_at, &self.deadline];
         let times = times.map(|time| time.load(Ordering::Relaxed));
         times.into_iter().filter(|&time| time != 0).min()
     }
@@ -79,14 +82,12 @@ impl Alarm {
 }
 
 /// What a handler does when the alarm rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rings {
-    /// Nothing: it was switched off meanwhile.
-    Late,
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rings {
+    /// Look what may be raised: something must wait no more, or a timeout is over.
+    pub look: bool,
     /// Tell the user that what this signal has raised waits.
-    Notice(i32),
-    /// Raise it, whatever masks.
-    Overdue,
+    pub notice: Option<i32>,
 }
 
 const BLOCK: usize = 64;
@@ -230,19 +231,19 @@ impl Record {
     /// The thread itself: something has begun to wait; if a signal has raised it, the user
     /// is to be told after a while.
     pub fn start_alarm(&self, signal: Option<i32>, limits: &Limits) {
-        let (alarm, now) = (&self.alarm, milliseconds());
+        let (alarm, now) = (&self.alarm, platform::microseconds());
         let before = alarm.next();
         if let Some(signal) = signal {
             let idle = alarm.notice_at.load(Ordering::Relaxed) == 0 && !self.is_noticed();
             if limits.notice != Notice::Never && idle {
                 alarm.signal.store(signal, Ordering::Relaxed);
-                let at = now + u64::from(limits.notice_after.max(1));
+                let at = now + u64::from(limits.notice_after.max(1)) * 1_000;
                 alarm.notice_at.store(at, Ordering::Relaxed);
             }
         }
         let idle = alarm.limit_at.load(Ordering::Relaxed) == 0 && !self.is_overdue();
         if limits.limit > 0 && idle {
-            let at = now + u64::from(limits.limit);
+            let at = now + u64::from(limits.limit) * 1_000;
             alarm.limit_at.store(at, Ordering::Relaxed);
         }
         if alarm.next() != before {
@@ -250,36 +251,49 @@ impl Record {
         }
     }
 
-    /// Set the timer to what comes next, or stop it.
-    fn ring_at(&self, now: u64) {
+    /// Set the timer to what comes next, or stop it. Whether that was possible.
+    fn ring_at(&self, now: u64) -> bool {
         match self.alarm.next() {
             Some(at) => {
                 let name = ptr::from_ref(self).addr() + ALARM;
-                let microseconds = at.saturating_sub(now).max(1) * 1_000;
-                self.thread.start_alarm(name, microseconds);
+                self.thread.start_alarm(name, at.saturating_sub(now).max(1))
             }
-            None => self.thread.stop_alarm(),
+            None => {
+                self.thread.stop_alarm();
+                true
+            }
         }
+    }
+
+    /// The thread itself: its next timeout is over at this point in time, if there is
+    /// one. Whether a timer could be set for it.
+    pub fn set_deadline(&self, at: Option<u64>) -> bool {
+        let before = self.alarm.next();
+        self.alarm
+            .deadline
+            .store(at.unwrap_or(0), Ordering::Relaxed);
+        self.alarm.next() == before || self.ring_at(platform::microseconds())
     }
 
     /// The handler of the alarm, in the thread. Async-signal-safe.
     pub fn rings(&self) -> Rings {
         if !self.thread.runs_here() {
-            return Rings::Late;
+            return Rings::default();
         }
-        let (alarm, now) = (&self.alarm, milliseconds());
+        let (alarm, now) = (&self.alarm, platform::microseconds());
         let overdue = Alarm::has_come(&alarm.limit_at, now);
         let notice = Alarm::has_come(&alarm.notice_at, now);
+        let deadline = Alarm::has_come(&alarm.deadline, now);
         if alarm.next().is_some() {
             self.ring_at(now);
         }
         if overdue {
             alarm.overdue.store(true, Ordering::Relaxed);
-            Rings::Overdue
-        } else if notice {
-            Rings::Notice(alarm.signal.load(Ordering::Relaxed))
-        } else {
-            Rings::Late
+        }
+        let signal = || alarm.signal.load(Ordering::Relaxed);
+        Rings {
+            look: overdue || deadline,
+            notice: (notice && !overdue).then(signal),
         }
     }
 
@@ -308,7 +322,7 @@ impl Record {
             self.alarm.stop_limit();
         }
         if self.alarm.next() != before {
-            self.ring_at(milliseconds());
+            self.ring_at(platform::microseconds());
         }
     }
 

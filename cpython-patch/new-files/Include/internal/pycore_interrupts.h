@@ -288,6 +288,15 @@ extern int _PyInterrupts_EnterScope(uintptr_t scope, int kind);
    code that runs now.  `shared`: everybody uses this object. */
 extern int _PyInterrupts_LeaveScope(uintptr_t scope, int shared);
 
+/* A block is entered that `exc` is to be raised in after so many microseconds, where
+   nothing masks it that was entered in there.  Return -1 with an exception set,
+   otherwise 0. */
+extern int _PyInterrupts_EnterTimeout(PyObject *exc, uint64_t microseconds);
+
+/* It is left.  Return whether it was raised, or -1 with an exception set if it has
+   not been entered in the code that runs now. */
+extern int _PyInterrupts_LeaveTimeout(PyObject *exc);
+
 /* Give the scopes that a suspended generator carries, or with NULL those the
    calling function has entered itself, to the caller of the calling function.
    Return -1 with an exception set, otherwise 0. */
@@ -335,6 +344,11 @@ extern int _PyInterrupts_Send(unsigned long thread_id, PyObject *exc,
    a state is never used again. */
 extern int _PyInterrupts_SendToState(uint64_t id, PyObject *exc, int force);
 extern uint64_t _PyInterrupts_CurrentState(void);
+
+/* Call this with each exception that was sent, in the thread that it was sent to, before
+   it is raised.  What the function returns is raised in its place, unless that is
+   None. */
+extern void _PyInterrupts_SetDispatch(PyObject *function);
 
 /* PyThreadState_SetAsyncExc(). */
 extern int _PyInterrupts_SetAsyncExc(unsigned long thread_id, PyObject *exc);

@@ -14,8 +14,10 @@ import concurrent.futures.thread
 import contextlib
 import functools
 import gc
+import glob
 import http.client
 import http.server
+import itertools
 import json
 import logging
 import math
@@ -103,7 +105,31 @@ def data_file(folder):
     yield
 
 
-TABLE = Table(setups=[default_signals, quiet_loggers, data_file], share=0.02)
+@contextlib.contextmanager
+def own_names(folder):
+    """Other processes make semaphores and shared memory, too."""
+    mark = f'test-{os.getpid()}-'
+    numbers = itertools.count()
+    config = multiprocessing.current_process()._config
+    with (support.swap_item(config, 'semprefix', f'/mp-{mark}'),
+          support.swap_attr(multiprocessing.shared_memory, '_make_filename',
+                            lambda: f'/psm-{mark}{next(numbers)}')):
+        yield
+
+
+def shared_names():
+    """What there is of that, of this test."""
+    try:
+        names = os.listdir('/dev/shm')
+    except FileNotFoundError:
+        return set()
+    prefix = multiprocessing.current_process()._config['semprefix']
+    mark = prefix.removeprefix('/mp')
+    return {name for name in names if mark in name}
+
+
+TABLE = Table(setups=[default_signals, quiet_loggers, data_file, own_names],
+              share=0.02)
 construct = TABLE.construct
 
 
@@ -2093,15 +2119,7 @@ class _(SemaphoreConstruct):
     def __init__(self):
         multiprocessing.resource_tracker.ensure_running()
         self.context = multiprocessing.get_context('spawn')
-        self.before = self.names()
-
-    @staticmethod
-    def names():
-        try:
-            return {name for name in os.listdir('/dev/shm')
-                    if name.startswith('sem.mp-')}
-        except FileNotFoundError:
-            return set()
+        self.before = shared_names()
 
     def run(self):
         lock = self.context.Lock()
@@ -2111,10 +2129,10 @@ class _(SemaphoreConstruct):
         step()
 
     def is_broken(self):
-        return self.names() != self.before
+        return shared_names() != self.before
 
     def close(self):
-        for name in self.names() - self.before:
+        for name in shared_names() - self.before:
             os.unlink(os.path.join('/dev/shm', name))
 
 
@@ -2322,17 +2340,9 @@ class _(DescriptorConstruct):
 class _(DescriptorConstruct):
     memory = None
 
-    @staticmethod
-    def names():
-        try:
-            return {name for name in os.listdir('/dev/shm')
-                    if name.startswith('psm_')}
-        except FileNotFoundError:
-            return set()
-
     def __init__(self):
         super().__init__()
-        self.before = self.names()
+        self.before = shared_names()
 
     def run(self):
         memory = multiprocessing.shared_memory.SharedMemory(
@@ -2346,11 +2356,11 @@ class _(DescriptorConstruct):
         step()
 
     def is_broken(self):
-        return super().is_broken() or self.names() != self.before
+        return super().is_broken() or shared_names() != self.before
 
     def close(self):
         super().close()
-        for name in self.names() - self.before:
+        for name in shared_names() - self.before:
             os.unlink(os.path.join('/dev/shm', name))
 
 
@@ -3142,6 +3152,8 @@ def report(names):
             # What it has started and left would keep our stdout open.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, signal.SIGKILL)
+            for path in glob.glob(f'/dev/shm/pym-{pid}-*'):
+                os.unlink(path)
             assert status in (0, 1, -signal.SIGALRM), (name, status)
             found[name] = status != 0
     json.dump(found, sys.stdout)
