@@ -373,6 +373,8 @@ class Target:
                 raise
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+            # It would keep the states until the next round has made its own.
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
             for state in states:
                 state.close()
             unraisable.clear()

@@ -397,10 +397,12 @@ _PyInterruptCore_API(int) _PyInterruptCore_LeaveTimeout(
  * timeout is due.  One that is, and that nobody is in any more, is left, and its
  * reference stored in `gone`. */
 _PyInterruptCore_API(int) _PyInterruptCore_LookAtTimeouts(
-    _PyInterruptState *state, const _PyInterruptCarried *carried, void **gone);
+    _PyInterruptState *state, const _PyInterruptCarried *carried,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step, void **gone);
 
 /* If a timeout that is due may be raised at this `place`, return 1 and store its
- * exception, borrowed; the outermost one.  Otherwise those that are due wait, as for
+ * exception, borrowed; the outermost one, which also stands for those inside of it.
+ * Otherwise those that are due wait, as for
  * MustWait(): return 0, with their `bits` in `state->waiting`; or 2 if the next
  * check point has to ask again. */
 _PyInterruptCore_API(int) _PyInterruptCore_TakeTimeout(
@@ -416,6 +418,15 @@ _PyInterruptCore_API(int) _PyInterruptCore_MayRaiseTimeout(
 /* Is a timeout due? */
 _PyInterruptCore_API(int) _PyInterruptCore_AnyTimeoutDue(
     const _PyInterruptState *state);
+
+/* The same after a look at the clock. */
+_PyInterruptCore_API(int) _PyInterruptCore_IsTimeoutOver(
+    _PyInterruptState *state);
+
+/* What waits must wait no more: return the exception of the outermost timeout that is
+ * due, borrowed, or NULL if none is. */
+_PyInterruptCore_API(void *) _PyInterruptCore_ForceTimeout(
+    _PyInterruptState *state);
 
 /* In the child of a fork deadlines hold. */
 _PyInterruptCore_API(void) _PyInterruptCore_TimeoutsAfterFork(

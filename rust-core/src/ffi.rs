@@ -16,7 +16,9 @@ use crate::kick::registry::{self, Record};
 use crate::level::{Level, Strength};
 use crate::mask::{self, Masker, Place, RegionKind, RuntimeRegion, Verdict};
 use crate::pending::{Pushed, Queue, SentQueue};
-use crate::scopes::{self, Carriers, FrameId, Identity, InForce, Kind, Scopes, Stacks, Step};
+use crate::scopes::{
+    self, Carriers, FrameId, Identity, InForce, Inside, Kind, Scopes, Stacks, Step,
+};
 use crate::sent::{Address, How, NotSent, Sent};
 use crate::sweep::{Sweep, Where};
 use crate::timeouts::Timeouts;
@@ -249,62 +251,88 @@ impl InterruptState {
         mask::decide(self.steps(walk, step), regions, place, before, scopes)
     }
 
-    /// The outermost timeout that is due and may be raised here; or why none may.
+    /// What counts for the interrupt of a timeout in what runs here.
+    ///
+    /// # Safety
+    ///
+    /// `carried` is the interpreter's, and locked.
+    unsafe fn inside(
+        &self,
+        timeout: Identity,
+        carried: *const Carried,
+        walk: Walk,
+        step: StepFunc,
+    ) -> Inside {
+        // SAFETY: by the contract.
+        let carriers = unsafe { carriers(carried) };
+        scopes::in_force_inside(
+            timeout,
+            self.steps(walk, step),
+            self.thread()
+                .map_or(&Stacks::default(), |thread| &thread.stacks),
+            carriers.unwrap_or(&Carriers::default()),
+            self.several() as usize,
+            walk.stack as usize,
+        )
+    }
+
+    /// The outermost timeout that is due and may be raised here; or why none may, and
+    /// whether one is elsewhere.
     fn decide_timeouts(
         &self,
         carried: *const Carried,
         place: Place,
         walk: Walk,
         step: StepFunc,
-    ) -> Result<Identity, Option<Verdict>> {
-        let Some(thread) = self.thread() else {
-            return Err(None);
-        };
-        // SAFETY: the caller of the exported function holds the lock.
-        let carriers = unsafe { carriers(carried) };
-        let mut waits = None;
-        for timeout in thread.timeouts.due() {
-            let scopes = scopes::in_force_inside(
-                timeout,
-                self.steps(walk, step),
-                &thread.stacks,
-                carriers.unwrap_or(&Carriers::default()),
-                self.several() as usize,
-                walk.stack as usize,
-            );
-            let verdict = match scopes {
-                // Its block is that of a generator, or of a stack, that does not run.
-                None => Verdict::WaitAndAsk,
-                Some(_) if !MASKS_ENABLED.load(Relaxed) => Verdict::Raise,
-                Some(scopes) => self.decide_by(&scopes, place, None, walk, step),
+    ) -> Result<Identity, (Option<Verdict>, bool)> {
+        let (mut waits, mut elsewhere) = (None, false);
+        let due = self
+            .thread()
+            .into_iter()
+            .flat_map(|thread| thread.timeouts.due());
+        for timeout in due {
+            // SAFETY: the caller of the exported function holds the lock.
+            let verdict = match unsafe { self.inside(timeout, carried, walk, step) } {
+                Inside::Gone => continue,
+                Inside::Elsewhere => {
+                    elsewhere = true;
+                    continue;
+                }
+                Inside::Here(_) if !MASKS_ENABLED.load(Relaxed) => Verdict::Raise,
+                Inside::Here(scopes) => self.decide_by(&scopes, place, None, walk, step),
             };
-            if verdict == Verdict::Raise {
-                return Ok(timeout);
-            }
-            waits = Some(match waits {
-                None => verdict,
-                Some(earlier) if earlier == verdict => verdict,
-                Some(Verdict::WaitAndAsk) => Verdict::WaitAndAsk,
-                Some(_) if verdict == Verdict::WaitAndAsk => verdict,
-                Some(_) => Verdict::Wait(Masker::Several),
+            waits = Some(match (waits, verdict) {
+                (_, Verdict::Raise) => return Ok(timeout),
+                (None, verdict) => verdict,
+                (Some(earlier), verdict) if earlier == verdict => verdict,
+                (Some(Verdict::WaitAndAsk), _) | (_, Verdict::WaitAndAsk) => Verdict::WaitAndAsk,
+                _ => Verdict::Wait(Masker::Several),
             });
         }
-        Err(waits)
+        Err((waits, elsewhere))
     }
 
-    /// A timeout that is due and was left elsewhere: in another thread, or not at all.
+    /// A timeout whose block has ended, though it was not left in this thread.
     ///
     /// # Safety
     ///
     /// `carried` is the interpreter's, and locked.
-    unsafe fn find_gone_timeout(&self, carried: *const Carried) -> Option<Identity> {
+    unsafe fn find_gone_timeout(
+        &self,
+        carried: *const Carried,
+        walk: Walk,
+        step: StepFunc,
+    ) -> Option<Identity> {
         // SAFETY: by the contract.
         let carriers = unsafe { carriers(carried) };
         let none = Carriers::default();
         let carriers = carriers.unwrap_or(&none);
         let thread = self.thread()?;
-        let gone = |scope: &Identity| !scopes::is_entered(*scope, &thread.stacks, carriers);
-        thread.timeouts.due().find(gone)
+        thread.timeouts.all().find(|&timeout| {
+            !scopes::is_entered(timeout, &thread.stacks, carriers)
+                // SAFETY: by the contract.
+                || unsafe { self.inside(timeout, carried, walk, step) } == Inside::Gone
+        })
     }
 
     fn set_masker(&mut self, masker: Masker) {
@@ -807,37 +835,67 @@ pub unsafe extern "C" fn _PyInterruptCore_TakeTimeout(
     match state.decide_timeouts(carried, place_from(place), walk, step) {
         Ok(_) if place == IN_FLIGHT => 2,
         Ok(timeout) => {
-            state.thread_mut().timeouts.raise(timeout);
+            // SAFETY: as in EnterScope.
+            let is_here = |other: Identity| unsafe {
+                matches!(state.inside(other, carried, walk, step), Inside::Here(_))
+            };
+            let all = state
+                .thread()
+                .map(|thread| thread.timeouts.all().filter(|&t| is_here(t)));
+            let here: Vec<_> = all.into_iter().flatten().collect();
+            let timeouts = &mut state.thread_mut().timeouts;
+            timeouts.raise(timeout, |other| here.contains(&other));
+            state.set_deadline();
             // SAFETY: a place that C made for this call.
             unsafe { *exception = timeout as *mut c_void };
             1
         }
-        Err(None) => 0,
-        Err(Some(Verdict::Wait(masker))) => {
-            let several = state.masker().is_some_and(|before| before != masker);
-            state.waiting |= bits;
-            state.set_masker(if several { Masker::Several } else { masker });
-            0
+        Err((waits, elsewhere)) => {
+            if elsewhere {
+                let time = platform::microseconds() + LOOK_AGAIN;
+                state.thread_mut().timeouts.look_again(time);
+                state.set_deadline();
+            }
+            match waits {
+                None => 0,
+                Some(Verdict::Wait(masker)) => {
+                    let several = state.masker().is_some_and(|before| before != masker);
+                    state.waiting |= bits;
+                    state.set_masker(if several { Masker::Several } else { masker });
+                    0
+                }
+                Some(_) => 2,
+            }
         }
-        Err(Some(_)) => 2,
     }
 }
+
+/// How soon, in microseconds, one looks again for a timeout that is due and not in force
+/// in what runs: nobody reports that a generator is resumed.
+const LOOK_AGAIN: u64 = 10_000;
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_LookAtTimeouts(
     state: *mut InterruptState,
     carried: *const Carried,
+    walk: *const Walk,
+    step: StepFunc,
     gone: *mut *mut c_void,
 ) -> c_int {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
-    if state.thread.is_null() || state.thread_mut().timeouts.is_empty() {
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    if state
+        .thread()
+        .is_none_or(|thread| thread.timeouts.is_empty())
+    {
         return 0;
     }
     state.thread_mut().timeouts.look(platform::microseconds());
     // SAFETY: as in EnterScope.
-    let found = unsafe { state.find_gone_timeout(carried) };
+    let found = unsafe { state.find_gone_timeout(carried, walk, step) };
     if let Some(timeout) = found {
         state.thread_mut().timeouts.leave(timeout);
         // SAFETY: a place that C made for this call.
@@ -845,6 +903,21 @@ pub unsafe extern "C" fn _PyInterruptCore_LookAtTimeouts(
     }
     state.set_deadline();
     state.any_timeout_due().into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_ForceTimeout(state: *mut InterruptState) -> *mut c_void {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    let due = state
+        .thread()
+        .and_then(|thread| thread.timeouts.due().next());
+    let Some(timeout) = due else {
+        return ptr::null_mut();
+    };
+    state.thread_mut().timeouts.raise(timeout, |_| false);
+    timeout as *mut c_void
 }
 
 /// See the header.
@@ -869,6 +942,21 @@ pub unsafe extern "C" fn _PyInterruptCore_MayRaiseTimeout(
 pub unsafe extern "C" fn _PyInterruptCore_AnyTimeoutDue(state: *const InterruptState) -> c_int {
     // SAFETY: as in MustWait; read only.
     unsafe { &*state }.any_timeout_due().into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsTimeoutOver(state: *mut InterruptState) -> c_int {
+    // SAFETY: as in MustWait.
+    let state = unsafe { &mut *state };
+    if state
+        .thread()
+        .is_none_or(|thread| thread.timeouts.is_empty())
+    {
+        return 0;
+    }
+    state.thread_mut().timeouts.look(platform::microseconds());
+    state.any_timeout_due().into()
 }
 
 /// See the header.
@@ -1317,7 +1405,9 @@ pub unsafe extern "C" fn _PyInterruptCore_Fewer(state: *mut InterruptState) {
     {
         return;
     }
-    let at_all = state.sent.is_empty() && state.thread().is_none_or(|t| t.sent.is_empty());
+    let at_all = state.sent.is_empty()
+        && state.thread().is_none_or(|t| t.sent.is_empty())
+        && !state.any_timeout_due();
     if !state.thread.is_null() {
         state.thread_mut().patience.nothing_waits();
     }

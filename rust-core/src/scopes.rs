@@ -63,6 +63,9 @@ struct Owner {
     /// A `with` of the owner itself has entered it and will leave it. Otherwise a
     /// call has, and the owner may leave regions below the floor before that.
     lexical: bool,
+    /// Another `with` of the owner has, by what it calls, and will leave it: as long as
+    /// the scope is entered, the owner is still there.
+    entering: bool,
 }
 
 impl Owner {
@@ -70,6 +73,7 @@ impl Owner {
         frame: 0,
         floor: 0,
         lexical: false,
+        entering: false,
     };
 
     fn is(step: &Step, lexical: bool) -> Self {
@@ -77,6 +81,7 @@ impl Owner {
             frame: step.frame.unwrap_or_default(),
             floor: step.level.depth() - u8::from(step.level.is_entering()),
             lexical,
+            entering: false,
         }
     }
 
@@ -102,7 +107,10 @@ impl Owner {
         while !step.level.is_entering() {
             step = callers.next().filter(|_| step.carrier.is_none())?;
         }
-        Some(Owner::is(&step, false))
+        Some(Owner {
+            entering: true,
+            ..Owner::is(&step, false)
+        })
     }
 
     /// Whether the floor has to follow the level of the frame.
@@ -312,8 +320,18 @@ pub fn in_force(
     result
 }
 
-/// The same for the interrupt of a timeout: only what was entered inside of it counts.
-/// Nothing if it is not in force in what runs here.
+/// Whether a timeout is in force in what runs here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// It is, and this is what counts for its interrupt: what was entered inside of it.
+    Here(InForce),
+    /// Its block is that of a generator, or of a stack, that does not run.
+    Elsewhere,
+    /// Its block has ended, and nobody has left it: a debugger jumped out of it.
+    Gone,
+}
+
+/// What the scopes that were entered inside of a timeout come to for its interrupt.
 pub fn in_force_inside(
     timeout: Identity,
     steps: impl Iterator<Item = Step> + Clone,
@@ -321,7 +339,7 @@ pub fn in_force_inside(
     carriers: &Carriers,
     thread: Identity,
     stack: Identity,
-) -> Option<InForce> {
+) -> Inside {
     let mut result = InForce {
         generators_matter: !carriers.is_empty(),
         ..InForce::default()
@@ -338,16 +356,19 @@ pub fn in_force_inside(
         let Some(entry) = found.map(|index| &bag[index]) else {
             continue;
         };
-        if !entry.counts(runs) {
-            return None;
+        let owner = entry.owner;
+        if (owner.lexical || owner.entering) && !runs(owner.frame) {
+            return Inside::Gone;
         }
-        let owner = entry.owner.frame;
-        result.floors.push((owner, entry.floor_in(thread)));
-        // If it has gone, all that is there may have been there before.
-        result.outermost = Some(owner).filter(|&owner| runs(owner));
-        return Some(result);
+        result.floors.push((owner.frame, entry.floor_in(thread)));
+        // Of any other owner nobody knows if it is still the same frame, or one that
+        // has got its place. So all that is there counts.
+        if owner.lexical || owner.entering {
+            result.outermost = Some(owner.frame);
+        }
+        return Inside::Here(result);
     }
-    None
+    Inside::Elsewhere
 }
 
 /// Whether anybody carries a scope of this object.
@@ -1126,7 +1147,7 @@ mod tests {
         assert!(world.stacks.is_empty());
     }
 
-    fn inside(world: &World, timeout: Identity, running: &[Step]) -> Option<InForce> {
+    fn inside(world: &World, timeout: Identity, running: &[Step]) -> Inside {
         let steps = running.iter().copied();
         in_force_inside(
             timeout,
@@ -1138,6 +1159,13 @@ mod tests {
         )
     }
 
+    fn here(world: &World, timeout: Identity, running: &[Step]) -> InForce {
+        match inside(world, timeout, running) {
+            Inside::Here(found) => found,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[test]
     fn a_timeout_masks_nothing_and_opens_for_itself() {
         let mut world = World::default();
@@ -1145,7 +1173,7 @@ mod tests {
         world.enter(S, MASK, &[frame(G, 0), caller]);
         world.enter(T, Kind::Timeout, &[frame(G, ENTERS_IN_FINALLY), caller]);
         let running = [frame(H, 0), frame(G, FINALLY), caller];
-        let found = inside(&world, T, &running).unwrap();
+        let found = here(&world, T, &running);
         assert_eq!(found.mask, None);
         assert_eq!(found.floor(Some(G)), 1);
         assert_eq!(found.outermost, Some(G));
@@ -1168,18 +1196,37 @@ mod tests {
         world.enter(T, Kind::Timeout, &[frame(F, ENTERS)]);
         world.enter(S, MASK, &[frame(G, 0), frame(F, 0)]);
         let running = [frame(G, 0), frame(F, 0)];
-        let found = inside(&world, T, &running).unwrap();
+        let found = here(&world, T, &running);
         assert_eq!(found.mask, Some(Strength::Hard));
         world.leave(S, &running).unwrap();
-        assert_eq!(inside(&world, T, &running).unwrap().mask, None);
+        assert_eq!(here(&world, T, &running).mask, None);
+    }
+
+    #[test]
+    fn an_owner_that_may_be_another_frame_by_now_is_not_the_outermost() {
+        let mut world = World::default();
+        // Entered by a call, not by a `with`.
+        world.enter(T, Kind::Timeout, &[frame(G, 0), frame(F, FINALLY)]);
+        let found = here(&world, T, &[frame(G, 0), frame(F, FINALLY)]);
+        assert_eq!(found.outermost, None);
+        // By the `with` of a caller.
+        world.leave(T, &[frame(G, 0), frame(F, FINALLY)]).unwrap();
+        world.enter(
+            T,
+            Kind::Timeout,
+            &[frame(H, 0), frame(G, ENTERS), frame(F, 0)],
+        );
+        let found = here(&world, T, &[frame(G, 0), frame(F, FINALLY)]);
+        assert_eq!(found.outermost, Some(G));
+        assert_eq!(inside(&world, T, &[frame(F, 0)]), Inside::Gone);
     }
 
     #[test]
     fn a_timeout_goes_with_its_generator() {
         let mut world = World::default();
         world.enter(T, Kind::Timeout, &[generator(A, G, ENTERS), frame(F, 0)]);
-        assert!(inside(&world, T, &[generator(A, G, 0), frame(H, 0)]).is_some());
-        assert_eq!(inside(&world, T, &[frame(F, 0)]), None);
+        here(&world, T, &[generator(A, G, 0), frame(H, 0)]);
+        assert_eq!(inside(&world, T, &[frame(F, 0)]), Inside::Elsewhere);
         assert!(is_entered(T, &world.stacks, &world.carriers));
         world.scopes().carrier_ends(A, None, [].into_iter());
         assert!(!is_entered(T, &world.stacks, &world.carriers));

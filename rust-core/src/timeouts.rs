@@ -17,6 +17,8 @@ enum State {
     Armed,
     Due,
     Raised,
+    /// One around it is raised, which breaks its block, too.
+    Superseded,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ struct Timeout {
 #[derive(Debug, Default)]
 pub struct Timeouts {
     entries: Vec<Timeout>,
+    /// When to look again for one that is due, but not in force in what runs.
+    again: Option<Time>,
 }
 
 /// There was no memory; nothing has changed.
@@ -66,15 +70,19 @@ impl Timeouts {
             .map(|entry| entry.scope)
     }
 
-    /// Whether there is one that has not been raised.
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.entries
-            .iter()
-            .all(|entry| entry.state == State::Raised)
+        self.entries.is_empty()
+    }
+
+    /// All of them, outermost first.
+    pub fn all(&self) -> impl Iterator<Item = Identity> {
+        self.entries.iter().map(|entry| entry.scope)
     }
 
     /// It is so late now.
     pub fn look(&mut self, now: Time) {
+        self.again = self.again.filter(|&again| again > now);
         for entry in &mut self.entries {
             if entry.state == State::Armed && entry.deadline <= now {
                 entry.state = State::Due;
@@ -82,10 +90,15 @@ impl Timeouts {
         }
     }
 
-    /// The deadline that comes next.
+    /// When to look next.
     pub fn next(&self) -> Option<Time> {
         let armed = self.entries.iter().filter(|e| e.state == State::Armed);
-        armed.map(|entry| entry.deadline).min()
+        armed.map(|entry| entry.deadline).chain(self.again).min()
+    }
+
+    /// Look at this time, whatever comes.
+    pub fn look_again(&mut self, time: Time) {
+        self.again.get_or_insert(time);
     }
 
     /// Those that are due, outermost first.
@@ -94,11 +107,19 @@ impl Timeouts {
         due.map(|entry| entry.scope)
     }
 
-    /// It is raised.
-    pub fn raise(&mut self, scope: Identity) {
+    /// It is raised. Those inside of it are not: `is_inside` says which are, of those
+    /// entered after it.
+    pub fn raise(&mut self, scope: Identity, is_inside: impl Fn(Identity) -> bool) {
+        let mut raised = false;
         for entry in &mut self.entries {
             if entry.scope == scope {
                 entry.state = State::Raised;
+                raised = true;
+            } else if raised
+                && matches!(entry.state, State::Armed | State::Due)
+                && is_inside(entry.scope)
+            {
+                entry.state = State::Superseded;
             }
         }
     }
@@ -149,14 +170,39 @@ mod tests {
     fn each_is_raised_once() {
         let mut timeouts = nested(10, 10);
         timeouts.look(10);
-        timeouts.raise(OUTER);
+        timeouts.raise(OUTER, |_| false);
         assert_eq!(due(&timeouts), [INNER]);
         timeouts.look(99);
         assert_eq!(due(&timeouts), [INNER]);
         assert_eq!(timeouts.leave(INNER), Some(false));
-        assert!(timeouts.is_empty());
         assert_eq!(timeouts.leave(OUTER), Some(true));
+        assert!(timeouts.is_empty());
         assert_eq!(timeouts.leave(OUTER), None);
+    }
+
+    #[test]
+    fn what_is_inside_is_broken_by_the_outer_one() {
+        let mut timeouts = nested(10, 20);
+        timeouts.look(10);
+        timeouts.raise(OUTER, |scope| scope == INNER);
+        timeouts.look(20);
+        assert!(due(&timeouts).is_empty());
+        // What is entered while the block is left is another one.
+        timeouts.enter(3, 30).unwrap();
+        timeouts.look(30);
+        assert_eq!(due(&timeouts), [3]);
+        assert_eq!(timeouts.leave(INNER), Some(false));
+    }
+
+    #[test]
+    fn one_looks_again() {
+        let mut timeouts = nested(10, 90);
+        timeouts.look(10);
+        timeouts.look_again(50);
+        timeouts.look_again(60);
+        assert_eq!(timeouts.next(), Some(50));
+        timeouts.look(50);
+        assert_eq!(timeouts.next(), Some(90));
     }
 
     #[test]

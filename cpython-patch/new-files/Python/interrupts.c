@@ -431,9 +431,10 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
             _Py_set_eval_breaker_bit(tstate, bits);
             return _PyInterrupts_IN_FLIGHT;
         case _PyInterruptCore_WAIT:
-            /* Masked code runs at full speed.  A bit that another thread sets
-               again meanwhile is only asked about once more. */
-            _Py_unset_eval_breaker_bit(tstate, bits);
+            /* Masked code runs at full speed.  The bit of what is sent is down
+               already; if it is up, it is for something else. */
+            _Py_unset_eval_breaker_bit(tstate,
+                                       bits & ~_PY_ASYNC_EXCEPTION_BIT);
             break;
         default:
             _Py_set_eval_breaker_bit(tstate, bits);
@@ -942,7 +943,7 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
         && ((_PyInterruptCore_Count(state) == 0
              && _PyInterruptCore_CountSent(state) == 0)
             || (masks_blocked(tstate) && !sent_is_forced(tstate)))
-        && !(_PyInterruptCore_AnyTimeoutDue(state)
+        && !(_PyInterruptCore_IsTimeoutOver(state)
              && may_raise_timeout(tstate)))
     {
         return;
@@ -1184,6 +1185,8 @@ take_sent(PyThreadState *tstate)
         Py_DECREF(list);
         return NULL;
     }
+    /* What comes while code runs for them has a limit of its own. */
+    _PyInterruptCore_Fewer(state);
     Py_ssize_t kept = 0;
     for (Py_ssize_t i = 0; i < size; i++) {
         PyObject *item = Py_NewRef(PyList_GET_ITEM(list, i));
@@ -1209,8 +1212,10 @@ take_timeout(PyThreadState *tstate, int place)
     int due;
     do {
         gone = NULL;
+        _PyInterruptWalk walk = start_walk(tstate);
         _PyInterruptCarried *carried = lock_carried(tstate->interp);
-        due = _PyInterruptCore_LookAtTimeouts(state, carried, &gone);
+        due = _PyInterruptCore_LookAtTimeouts(state, carried, &walk, next_step,
+                                              &gone);
         unlock_carried(tstate->interp);
         /* May run code: look again. */
         Py_XDECREF((PyObject *)gone);
@@ -1225,7 +1230,13 @@ take_timeout(PyThreadState *tstate, int place)
                                               _PY_ASYNC_EXCEPTION_BIT, place,
                                               &walk, next_step, &exc);
     unlock_carried(tstate->interp);
-    if (answer == 2 || (answer == 1 && _PyInterruptCore_AnyTimeoutDue(state))) {
+    if (answer == 0 && _PyInterrupts_Waits(tstate)) {
+        _PyInterruptCore_SentWaits(state);
+        if (is_overdue(tstate)) {
+            exc = _PyInterruptCore_ForceTimeout(state);
+        }
+    }
+    if (answer == 2 || (exc != NULL && _PyInterruptCore_AnyTimeoutDue(state))) {
         _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
     return Py_XNewRef((PyObject *)exc);

@@ -209,8 +209,8 @@ fn rings(record: &registry::Record) {
         // SAFETY: as its type says.
         unsafe { act(ptr::from_ref(record).cast(), signal) != 0 }
     };
-    if rings.look {
-        act_on(0);
+    if rings.look && !act_on(0) {
+        record.ring_again();
     }
     if rings.notice.is_some_and(act_on) {
         record.has_noticed();

@@ -90,6 +90,10 @@ pub struct Rings {
     pub notice: Option<i32>,
 }
 
+/// How soon, in microseconds, an alarm rings again that was not heard: the thread runs
+/// another interpreter.
+const UNHEARD: u64 = 10_000;
+
 const BLOCK: usize = 64;
 
 #[derive(Debug)]
@@ -272,7 +276,20 @@ impl Record {
         self.alarm
             .deadline
             .store(at.unwrap_or(0), Ordering::Relaxed);
-        self.alarm.next() == before || self.ring_at(platform::microseconds())
+        if at.is_none() && self.alarm.next() == before {
+            return true;
+        }
+        self.ring_at(platform::microseconds())
+    }
+
+    /// The alarm has rung where it could not be heard: let it ring again. Called by the
+    /// handler. Async-signal-safe.
+    pub fn ring_again(&self) {
+        let (now, deadline) = (platform::microseconds(), &self.alarm.deadline);
+        if deadline.load(Ordering::Relaxed) == 0 {
+            deadline.store(now + UNHEARD, Ordering::Relaxed);
+        }
+        self.ring_at(now);
     }
 
     /// The handler of the alarm, in the thread. Async-signal-safe.

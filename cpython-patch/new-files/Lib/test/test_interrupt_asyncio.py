@@ -4,10 +4,12 @@ Where interrupts may land is tried by the tables in test_interrupt_services.
 """
 
 import asyncio
+import functools
 import signal
 import socket
 import threading
 import unittest
+from asyncio import subprocess, tasks
 from unittest import mock
 
 from test import support
@@ -96,6 +98,22 @@ class EagerTests(LoopTestCase):
             return task.result()
         self.check(main())
 
+    def test_loop(self):
+        # The loop starts all tasks eagerly, without a factory.
+        class Loop(asyncio.SelectorEventLoop):
+            def create_task(self, coro, **kwargs):
+                return asyncio.Task(coro, loop=self, eager_start=True, **kwargs)
+
+        async def main():
+            async with asyncio.TaskGroup() as group:
+                task = group.create_task(self.body())
+                self.assertTrue(task.done())
+            return task.result()
+
+        self.loop = Loop()
+        self.addCleanup(self.loop.close)
+        self.check(main())
+
 
 class TaskGroupTests(LoopTestCase):
 
@@ -148,6 +166,42 @@ class HandleTests(LoopTestCase):
         self.assertEqual(Proxy.calls, 1)
         self.assertEqual(len(self.contexts), 1)
 
+    def test_wrapped(self):
+        # A wrapper has got what its function is marked with.
+        def wrap(function):
+            @functools.wraps(function)
+            def wrapper(*args):
+                calls.append(function.__name__)
+                raise ValueError
+            return wrapper
+
+        class Loop(asyncio.SelectorEventLoop):
+            stop = wrap(asyncio.SelectorEventLoop.stop)
+
+        loop = Loop()
+        self.addCleanup(loop.close)
+        calls = []
+        self.assertIs(loop.stop._can_be_repeated, True)
+        self.loop.call_soon(loop.stop)
+        self.loop.call_soon(wrap(self.loop.stop))
+        self.run_turns()
+        self.assertEqual(calls, ['stop', 'stop'])
+        self.assertEqual(len(self.contexts), 2)
+
+    def test_refused_step(self):
+        # The loop is run by a task, so that no other one can be entered.
+        async def main():
+            task = tasks._PyTask(coroutine, loop=self.loop)
+            for _ in range(3):
+                self.loop.call_soon(step)       # there is no need to wait
+                self.loop._run_once()
+            task._log_destroy_pending = False
+
+        coroutine = self.give_turns()
+        self.addCleanup(coroutine.close)
+        self.loop.run_until_complete(main())
+        self.assertEqual(len(self.contexts), 1)
+
     @needs_masks
     def test_repeated(self):
         def callback():
@@ -193,6 +247,46 @@ class HandleTests(LoopTestCase):
         handle = Handle()
         handle._run = self.exit
         self.run_with_exit(handle)
+
+
+class DroppedWaiterTests(LoopTestCase):
+    """What is dropped wakes up nobody: the loop may be closed."""
+
+    def check(self, lock):
+        async def main():
+            await lock.acquire()
+            first.send(None)
+            second.send(None).add_done_callback(step)
+            lock.release()
+
+        first, second = lock.acquire(), lock.acquire()
+        self.loop.run_until_complete(main())
+        self.loop.close()
+        self.addCleanup(second.close)
+        first.close()
+
+    def test_lock(self):
+        self.check(asyncio.Lock())
+
+    def test_semaphore(self):
+        self.check(asyncio.Semaphore(1))
+
+
+class SubprocessProtocolTests(LoopTestCase):
+
+    def test_transport_is_set(self):
+        class Protocol(subprocess.SubprocessStreamProtocol):
+            def connection_made(self, transport):
+                self._transport = transport
+                super().connection_made(transport)
+
+        protocol = Protocol(limit=2**16, loop=self.loop)
+        transport = mock.Mock()
+        protocol.connection_made(transport)
+        stdout = protocol.stdout
+        self.assertIsInstance(stdout, asyncio.StreamReader)
+        protocol.connection_made(transport)     # repeated
+        self.assertIs(protocol.stdout, stdout)
 
 
 class ConnectionLostTests(LoopTestCase):

@@ -1522,7 +1522,7 @@ class _(CallbackConstruct):
             'select callback(number) from numbers').fetchall()
 
 
-@construct('sqlite3.Connection.create_collation')
+@construct('sqlite3.Connection.create_collation', is_open=False)
 class _(CallbackConstruct):
     def set_up(self):
         self.connection.create_collation('callback', self.callback)

@@ -1245,6 +1245,13 @@ class _(AsyncioChildConstruct):
 class _(AsyncioChildConstruct):
     options = dict.fromkeys(['stdin', 'stdout'], subprocess.DEVNULL)
 
+    async def wait_for_end(self):
+        # The loop does not know of those that the watcher's threads wait for.
+        watcher = asyncio.get_event_loop_policy()._watcher
+        for thread in list(watcher._threads.values()):
+            thread.join(support.SHORT_TIMEOUT)
+        await super().wait_for_end()
+
     def __init__(self):
         super().__init__()
         self.patch = support.swap_attr(

@@ -1263,6 +1263,32 @@ class AttachTests(ThreadsTestCase):
             del thread
             self.assertIsNone(ref())
 
+    @needs_masks
+    def test_limit(self):
+        # What is forced is over when the callback begins: it is not cut.
+        class Other(Exception):
+            pass
+
+        before = signal.set_interrupt_limits(limit=0.02)
+        self.addCleanup(signal.set_interrupt_limits, **before)
+        steps = []
+
+        def callback(exception):
+            steps.append('begins')
+            self.thread.interrupt(Other())
+            for _ in range(1000):
+                str(steps)
+            steps.append('ends')
+
+        self.thread.attach(A, callback)
+        self.addCleanup(self.thread.detach, A)
+        with self.assertRaises(Other):
+            with nointerrupts:
+                self.thread.interrupt(A())
+                while len(steps) < 2:
+                    pass
+        self.assertEqual(steps, ['begins', 'ends'])
+
     def test_number_of_blocks(self):
         def use():
             self.thread.attach(A, callback)

@@ -6,7 +6,9 @@ promises are written down in InternalDocs/interrupt_masking.md.
 """
 
 import asyncio
+import collections
 import contextlib
+import itertools
 import math
 import os
 import random
@@ -19,7 +21,7 @@ from threading import interrupts, nointerrupts, timeout
 
 import _interrupts
 from test import support
-from test.support import script_helper
+from test.support import import_helper, script_helper
 from test.support import interrupt_masks
 from test.support.interrupt_masks import check_marks, needs_masks
 from test.support.interrupt_sweep import sweep
@@ -78,6 +80,21 @@ class BasicTests(TimeoutTestCase):
                 with self.times_out():
                     with timeout(SHORT):
                         case.wait()
+
+    def test_over_in_c_code_that_then_blocks(self):
+        # There is no check point between the ring and the call that blocks.
+        receiver, sender = os.pipe()
+        self.addCleanup(os.close, receiver)
+        self.addCleanup(os.close, sender)
+        count = 1_000_000
+        start = time.monotonic()
+        collections.deque(itertools.repeat(None, count), maxlen=0)
+        enough = int(count * 4 * SHORT / (time.monotonic() - start))
+        with self.times_out():
+            with timeout(SHORT):
+                collections.deque(itertools.chain(
+                    itertools.repeat(None, enough),
+                    map(os.read, [receiver], [1])), maxlen=0)
 
     def test_in_time(self):
         with timeout(LONG) as limit:
@@ -317,6 +334,26 @@ class NestingTests(TimeoutTestCase):
         expired = [n for n, limit in enumerate(limits) if limit.expired()]
         self.assertEqual(expired, caught[::-1])
 
+    def test_inner_one_does_not_take_over(self):
+        # The block is left because of the outer one, whatever runs on the way.
+        rounds = 0
+        with self.times_out():
+            with timeout(SHORT) as outer:
+                for _ in range(100):
+                    rounds += 1
+                    try:
+                        with timeout(SHORT) as inner:
+                            try:
+                                spin()
+                            except BaseException:
+                                str(rounds)
+                                raise
+                    except TimeoutError:
+                        pass
+        self.assertEqual(rounds, 1)
+        self.assertTrue(outer.expired())
+        self.assertFalse(inner.expired())
+
     def test_one_after_the_other(self):
         for _ in range(50):
             with self.times_out():
@@ -508,6 +545,17 @@ class MaskTests(TimeoutTestCase):
                     with interrupts:
                         spin()
 
+    def test_limit(self):
+        before = signal.set_interrupt_limits(limit=2 * SHORT)
+        self.addCleanup(signal.set_interrupt_limits, **before)
+        steps = []
+        with self.times_out():
+            with timeout(SHORT):
+                with nointerrupts:
+                    take_time(20 * SHORT)
+                    steps.append('too late')
+        self.assertEqual(steps, [])
+
     @needs_masks
     def test_with_others_that_wait(self):
         # It is raised alone; the others where nothing masks them.
@@ -561,6 +609,36 @@ class ManagerTests(TimeoutTestCase):
                 with Limited() as limit:
                     spin()
         self.assertTrue(limit.expired())
+
+    @needs_masks
+    def test_owner_has_returned(self):
+        # Another frame gets its place, which the timeout must not take for it.
+        def by_stack():
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(timeout(SHORT))
+                return stack.pop_all()
+
+        def by_hand():
+            stack = contextlib.ExitStack()
+            limit = timeout(SHORT)
+            limit.__enter__()
+            stack.push(limit)
+            return stack
+
+        def clean_up():
+            take_time(2 * SHORT)
+            steps.append('cleaned up')
+
+        for start in by_stack, by_hand:
+            steps = []
+            with self.times_out():
+                with start():
+                    try:
+                        pass
+                    finally:
+                        clean_up()
+                    spin()
+            self.assertEqual(steps, ['cleaned up'], start.__name__)
 
     def test_by_hand(self):
         limit = timeout(SHORT)
@@ -689,6 +767,16 @@ class LifeTests(TimeoutTestCase):
         thread.join()
         support.gc_collect()
         self.assertEqual([limit() for limit in limits], [None, None])
+
+    def test_another_interpreter_runs(self):
+        interpreters = import_helper.import_module('_interpreters')
+        interpreter = interpreters.create('legacy')
+        self.addCleanup(interpreters.destroy, interpreter)
+        with self.times_out():
+            with timeout(SHORT):
+                interpreters.exec(
+                    interpreter, f'import time; time.sleep({3 * SHORT})')
+                spin()
 
     def test_no_reference_cycle(self):
         def use():
