@@ -215,6 +215,28 @@ class HandleTests(LoopTestCase):
         self.assertEqual(masked, [False, True])
         self.assertEqual(len(self.contexts), 1)     # reported once
 
+    @needs_masks
+    def test_repeated_waits(self):
+        # It is not cut again, but what it waits for is.
+        def callback():
+            steps.append('called')
+            if len(steps) == 1:
+                raise ValueError
+            signal.raise_signal(signal.SIGINT)
+            step()
+            steps.append('running')
+            blocked.wait(support.SHORT_TIMEOUT)
+            steps.append('has waited')
+
+        steps = []
+        blocked = threading.Event()
+        callback._can_be_repeated = True
+        self.loop.call_soon(callback)
+        with self.assertRaises(Interrupt):
+            self.run_turns()
+        self.run_turns()
+        self.assertEqual(steps, ['called', 'called', 'running'])
+
     exits = 0
 
     def exit(self):

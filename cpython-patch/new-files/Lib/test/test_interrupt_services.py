@@ -129,7 +129,7 @@ def shared_names():
 
 
 TABLE = Table(setups=[default_signals, quiet_loggers, data_file, own_names],
-              share=0.02)
+              share=0.01)
 construct = TABLE.construct
 
 
@@ -3114,6 +3114,93 @@ class WaitTests(unittest.TestCase):
             Pool(2, context=multiprocessing.get_context('fork'))
         self.assertEqual(started[0].exitcode, -signal.SIGTERM)
         started[0].close()
+
+
+class ExitingServer:
+    """A call ends the server that has this."""
+
+    def leave(self):
+        multiprocessing.util._run_finalizers()      # removes its files
+        os._exit(0)
+
+
+class ReplacedPartsTests(unittest.TestCase):
+    """Others have replaced parts of these modules, which still work."""
+
+    context = multiprocessing.get_context('fork')
+
+    def make_proxy(self, callable, proxytype):
+        class Manager(multiprocessing.managers.BaseManager):
+            pass
+
+        Manager.register('make', callable, proxytype)
+        manager = Manager(ctx=self.context)
+        manager.start()
+        self.addCleanup(manager.shutdown)
+        return manager.make()
+
+    def test_connect(self):
+        class Proxy(multiprocessing.managers.ListProxy):
+            def _connect(self):
+                connection = self._Client(self._token.address,
+                                          authkey=self._authkey)
+                multiprocessing.managers.dispatch(
+                    connection, None, 'accept_connection', ('name',))
+                self._tls.connection = connection
+
+        self.assertEqual(len(self.make_proxy(list, Proxy)), 0)
+
+    def test_connection(self):
+        class Connection:
+            def __init__(self, connection):
+                self.close = connection.close
+                self.send = connection.send
+                self.recv = connection.recv
+
+        class Proxy(multiprocessing.managers.ListProxy):
+            def _connect(self):
+                super()._connect()
+                self._tls.connection = Connection(self._tls.connection)
+
+        self.assertEqual(len(self.make_proxy(list, Proxy)), 0)
+
+    def test_pickler(self):
+        class Pickler(multiprocessing.reduction.ForkingPickler):
+            @classmethod
+            def dumps(cls, obj, protocol=None):
+                pickled.append(obj[1])
+                return super().dumps(obj, protocol)
+
+        pickled = []
+        proxy = self.make_proxy(list, multiprocessing.managers.ListProxy)
+        with support.swap_attr(multiprocessing.connection, '_ForkingPickler',
+                               Pickler):
+            proxy.append('item')
+        self.assertIn('append', pickled)
+
+    def test_server_that_has_ended(self):
+        proxy = self.make_proxy(ExitingServer, None)
+        with self.assertRaises((EOFError, OSError)):
+            proxy.leave()
+        # There is no answer to wait for.
+        with self.assertRaises(OSError):
+            proxy.leave()
+
+    def test_executor(self):
+        # It may have a submit() of its own.
+        with concurrent.futures.ProcessPoolExecutor(
+                2, mp_context=self.context) as executor:
+            executor._start_executor_manager_thread()
+            self.assertEqual(len(executor._processes), 2)
+
+    def test_process(self):
+        class Process:
+            def _bootstrap(self, parent_sentinel=None):
+                return 7
+
+        popen = self.context.Process._Popen(Process())
+        self.addCleanup(popen.close)
+        self.assertEqual(popen.wait(), 7)
 
 
 def leaves_broken(cls):
