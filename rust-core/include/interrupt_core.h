@@ -424,9 +424,10 @@ _PyInterruptCore_API(int) _PyInterruptCore_IsTimeoutOver(
     _PyInterruptState *state);
 
 /* What waits must wait no more: return the exception of the outermost timeout that is
- * due, borrowed, or NULL if none is. */
+ * due in what runs here, borrowed, or NULL if none is. */
 _PyInterruptCore_API(void *) _PyInterruptCore_ForceTimeout(
-    _PyInterruptState *state);
+    _PyInterruptState *state, const _PyInterruptCarried *carried,
+    const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
 /* In the child of a fork deadlines hold. */
 _PyInterruptCore_API(void) _PyInterruptCore_TimeoutsAfterFork(

@@ -907,12 +907,23 @@ pub unsafe extern "C" fn _PyInterruptCore_LookAtTimeouts(
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_ForceTimeout(state: *mut InterruptState) -> *mut c_void {
+pub unsafe extern "C" fn _PyInterruptCore_ForceTimeout(
+    state: *mut InterruptState,
+    carried: *const Carried,
+    walk: *const Walk,
+    step: StepFunc,
+) -> *mut c_void {
     // SAFETY: as in MustWait.
     let state = unsafe { &mut *state };
+    // SAFETY: as in MustWait.
+    let walk = unsafe { *walk };
+    // SAFETY: as in EnterScope.
+    let is_here = |timeout: &Identity| unsafe {
+        matches!(state.inside(*timeout, carried, walk, step), Inside::Here(_))
+    };
     let due = state
         .thread()
-        .and_then(|thread| thread.timeouts.due().next());
+        .and_then(|thread| thread.timeouts.due().find(is_here));
     let Some(timeout) = due else {
         return ptr::null_mut();
     };

@@ -1233,7 +1233,9 @@ take_timeout(PyThreadState *tstate, int place)
     if (answer == 0 && _PyInterrupts_Waits(tstate)) {
         _PyInterruptCore_SentWaits(state);
         if (is_overdue(tstate)) {
-            exc = _PyInterruptCore_ForceTimeout(state);
+            carried = lock_carried(tstate->interp);
+            exc = _PyInterruptCore_ForceTimeout(state, carried, &walk, next_step);
+            unlock_carried(tstate->interp);
         }
     }
     if (answer == 2 || (exc != NULL && _PyInterruptCore_AnyTimeoutDue(state))) {
