@@ -40,7 +40,7 @@ except ImportError:
     sys.exit(f"soak: {sys.executable} is not the patched interpreter")
 import test
 from test.support.interrupt_constructs import Account, Construct, Table
-from test.support.interrupt_sweep import Interrupt, Run, drain
+from test.support.interrupt_sweep import Run, drain
 
 ROUNDS = 10_000_000
 # What can be found; the order is that of the columns.
@@ -154,8 +154,8 @@ class Shot:
 
     TIMER_LIMIT = 10
 
-    def __init__(self, number, runs, errors, first, delay):
-        self.exc = Interrupt(number)
+    def __init__(self, exc, runs, errors, first, delay):
+        self.exc = exc
         self.errors = errors
         # One C function goes through all of it, so that no check point of ours
         # lies between.
@@ -352,7 +352,8 @@ class Target:
         unraisable = shooter.unraisable
         states = [self.cls() for _ in range(self.states)]
         delay = max(moment * self.SPREAD * self.duration, shooter.SHORTEST)
-        shot = Shot(number, [state.run for state in states], self.errors,
+        shot = Shot(self.cls.interrupt(number),
+                    [state.run for state in states], self.errors,
                     lead(shooter.lead), delay)
         signal.signal(signal.SIGALRM, shot.handler)
         try:

@@ -1205,6 +1205,425 @@ class _(PipeConstruct):
         await asyncio.wait([self.lost])
 
 
+@construct('asyncio loop.call_soon, then again')
+class _(GivenLoopConstruct):
+    """What has not begun is called by the next run, and only that."""
+
+    interrupt = KeyboardInterrupt
+
+    def __init__(self):
+        super().__init__()
+        self.called = []
+        for number in range(3):
+            self.loop.call_soon(self.note, number)
+
+    def note(self, number):
+        with threading.nointerrupts:
+            self.called.append(number)
+
+    def run(self):
+        self.loop.run_until_complete(worker())
+        step()
+
+    def is_broken(self):
+        return super().is_broken() or self.called != [0, 1, 2]
+
+
+@construct('asyncio loop.add_reader, then again', is_open=False)
+class _(GivenLoopConstruct):
+    """What is ready is handled once, even if it was found before."""
+
+    interrupt = KeyboardInterrupt
+
+    def __init__(self):
+        super().__init__()
+        self.sockets = socket.socketpair()
+        for sock in self.sockets:
+            sock.setblocking(False)
+        self.loop.add_reader(self.sockets[0], self.receive)
+        self.sockets[1].send(b'data')
+        self.received = []
+
+    def receive(self):
+        with threading.nointerrupts:
+            try:
+                self.received.append(self.sockets[0].recv(4))
+            except BlockingIOError:
+                self.received.append(None)
+
+    def run(self):
+        self.loop.run_until_complete(asyncio.sleep(0))
+        step()
+
+    def is_broken(self):
+        if not self.loop.is_running():
+            self.run()
+            self.loop.remove_reader(self.sockets[0])
+        for sock in self.sockets:
+            sock.close()
+        return super().is_broken() or self.received != [b'data']
+
+
+class Receiver(asyncio.Protocol):
+    """Keeps what it is given; a method that has begun is not interrupted."""
+
+    def __init__(self):
+        self.received = bytearray()
+
+    def data_received(self, data):
+        with threading.nointerrupts:
+            self.received += data
+
+
+class BufferedReceiver(asyncio.BufferedProtocol):
+    def __init__(self):
+        self.buffer = memoryview(bytearray(1000))
+        self.received = bytearray()
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        with threading.nointerrupts:
+            self.received += self.buffer[:nbytes]
+
+
+class DatagramReceiver(asyncio.DatagramProtocol):
+    def __init__(self):
+        self.received = bytearray()
+
+    def datagram_received(self, data, address):
+        with threading.nointerrupts:
+            self.received += data
+
+
+class TransportConstruct(AsyncioConstruct):
+    """A loop that goes on after Ctrl-C: all arrives, once and in order."""
+
+    interrupt = KeyboardInterrupt
+    receiver_class = Receiver
+    # Of a line, and of what fits into the socket and into the transport.
+    size = 6
+    limit = None
+    # Of the loop; nothing is on its way any more.
+    PATIENCE = 200
+    END = b'end'
+
+    def __init__(self):
+        super().__init__()
+        self.begun = []
+        self.loop.run_until_complete(self.connect())
+
+    async def connect(self):
+        self.files = self.make_pair()
+        if self.limit is not None:
+            self.files[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF,
+                                     self.limit)
+        await self.make_transports()
+        self.limit_buffer()
+
+    def make_pair(self):
+        return socket.socketpair()
+
+    async def make_transports(self):
+        self.reading, self.receiver = await self.loop.create_connection(
+            self.receiver_class, sock=self.files[0])
+        self.writing, _ = await self.loop.create_connection(
+            asyncio.Protocol, sock=self.files[1])
+
+    def limit_buffer(self):
+        if self.limit is not None:
+            self.writing.set_write_buffer_limits(self.limit)
+
+    async def use(self):
+        for number in range(3):
+            work()
+            line = b'%0*d\n' % (self.size, number)
+            with threading.nointerrupts:
+                self.begun.append(line)
+            await self.write(line)
+        await self.until(lambda: len(self.received()) >= 3 * (self.size + 1))
+
+    async def write(self, line):
+        self.writing.write(line)
+
+    def received(self):
+        return self.receiver.received
+
+    async def until(self, condition):
+        for _ in range(self.PATIENCE):
+            if condition():
+                break
+            await asyncio.sleep(0)
+
+    async def finish(self):
+        # Some are sent before they are read, so that there is an order.
+        task = self.loop.create_task(self.write(self.END))
+        await self.until(lambda: (task.done()
+                                  and self.received().endswith(self.END)))
+        self.is_stuck = not task.done()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        self.reading.abort()
+        self.writing.abort()
+        await asyncio.sleep(0)
+        for file in self.files:
+            file.close()
+
+    def is_broken(self):
+        self.cancel_tasks()
+        if self.loop.is_running():
+            return True
+        self.loop.run_until_complete(self.finish())
+        return (super().is_broken() or self.is_stuck
+                or self.received() not in [b''.join([*lines, self.END])
+                                           for lines in self.possible()])
+
+    def possible(self):
+        # The last line was not sent if write() was interrupted at once.
+        return self.begun, self.begun[:-1]
+
+    def close(self):
+        for file in self.files:
+            file.close()
+        super().close()
+
+
+class LargeTransportConstruct(TransportConstruct):
+    size = 8_000
+    limit = 2_000
+
+
+construct('asyncio socket transport')(TransportConstruct)
+construct('asyncio socket transport, more than fits')(LargeTransportConstruct)
+
+
+@construct('asyncio socket transport, more than fits, no sendmsg()')
+class _(LargeTransportConstruct):
+    async def connect(self):
+        await super().connect()
+        self.writing._write_ready = self.writing._write_send
+
+
+@construct('asyncio socket transport, writelines()')
+class _(LargeTransportConstruct):
+    async def write(self, line):
+        self.writing.writelines([line[:self.limit], line[self.limit:]])
+
+
+@construct('asyncio socket transport, buffered')
+class _(TransportConstruct):
+    receiver_class = BufferedReceiver
+
+
+@construct('asyncio socket transport, datagrams')
+class _(TransportConstruct):
+    receiver_class = DatagramReceiver
+
+    def make_pair(self):
+        # With names; and no datagram is lost.
+        ends = [socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+                for _ in range(2)]
+        for sock, name in zip(ends, ['reading', 'writing']):
+            sock.bind(name)
+        ends[1].connect('reading')
+        return ends
+
+    async def make_transports(self):
+        self.reading, self.receiver = await self.loop.create_datagram_endpoint(
+            self.receiver_class, sock=self.files[0])
+        self.writing, _ = await self.loop.create_datagram_endpoint(
+            asyncio.DatagramProtocol, sock=self.files[1])
+
+    def close(self):
+        super().close()
+        for name in 'reading', 'writing':
+            os.unlink(name)
+
+    async def write(self, line):
+        self.writing.sendto(line)
+
+
+@construct('asyncio socket transport, datagrams, more than fits')
+class _(TABLE['asyncio socket transport, datagrams']):
+    size = 1_000
+    limit = 2_000
+
+    async def use(self):
+        self.reading.pause_reading()
+        try:
+            for number in range(4):
+                with threading.nointerrupts:
+                    self.begun.append(b'%0*d\n' % (self.size, number))
+                self.writing.sendto(self.begun[-1])
+        finally:
+            self.reading.resume_reading()
+        await self.until(lambda: len(self.received()) >= 4 * (self.size + 1))
+        work()
+
+
+class StreamConstruct(TransportConstruct):
+    async def connect(self):
+        await super().connect()
+        self.receiver = asyncio.StreamReader(1_000_000, self.loop)
+        protocol = asyncio.StreamReaderProtocol(self.receiver, loop=self.loop)
+        protocol.connection_made(self.reading)
+        self.reading.set_protocol(protocol)
+        reader = asyncio.StreamReader(loop=self.loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=self.loop)
+        protocol.connection_made(self.writing)
+        self.writing.set_protocol(protocol)
+        self.writer = asyncio.StreamWriter(self.writing, protocol, reader,
+                                           self.loop)
+
+    def received(self):
+        return self.receiver._buffer
+
+    async def write(self, line):
+        self.writer.write(line)
+        await self.writer.drain()
+
+
+construct('asyncio.StreamWriter')(StreamConstruct)
+
+
+@construct('asyncio.StreamWriter, more than fits')
+class _(StreamConstruct):
+    size = LargeTransportConstruct.size
+    limit = LargeTransportConstruct.limit
+
+
+class ReadStreamConstruct(StreamConstruct):
+    """A task that reads."""
+
+    def __init__(self):
+        self.read = bytearray()
+        super().__init__()
+        self.begun.append(b'first\n')
+        self.loop.run_until_complete(self.write(b'first\n'))
+
+    def possible(self):
+        return [self.begun]
+
+    async def use(self):
+        line = await self.get()
+        try:
+            work()
+        finally:
+            self.read += line
+
+    def received(self):
+        return self.read + self.receiver._buffer
+
+
+@construct('asyncio.StreamReader.read')
+class _(ReadStreamConstruct):
+    async def get(self):
+        return await self.receiver.read(6)
+
+
+@construct('asyncio.StreamReader.readexactly')
+class _(ReadStreamConstruct):
+    async def get(self):
+        return await self.receiver.readexactly(6)
+
+
+@construct('asyncio.StreamReader.readline')
+class _(ReadStreamConstruct):
+    async def get(self):
+        return await self.receiver.readline()
+
+
+class PipePairConstruct(TransportConstruct):
+    async def connect(self):
+        reader, writer = os.pipe()
+        self.files = open(reader, 'rb', 0), open(writer, 'wb', 0)
+        self.reading, self.receiver = await self.loop.connect_read_pipe(
+            self.receiver_class, self.files[0])
+        self.reading.abort = self.reading.close
+        self.writing, _ = await self.loop.connect_write_pipe(
+            asyncio.Protocol, self.files[1])
+        self.limit_buffer()
+
+
+construct('asyncio pipe transports')(PipePairConstruct)
+
+
+@construct('asyncio pipe transports, more than fits')
+class _(PipePairConstruct):
+    size = 80_000
+    limit = 2_000
+
+
+class SocketMethodConstruct(TransportConstruct):
+    """Tasks that read and write are masked, the loop is not."""
+
+    async def connect(self):
+        self.files = self.make_pair()
+        for sock in self.files:
+            sock.setblocking(False)
+        if self.limit is not None:
+            self.files[1].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF,
+                                     self.limit)
+        self.reading = self.writing = self
+        self.receiver = Receiver()
+        self.task = self.loop.create_task(self.receive())
+
+    async def receive(self):
+        with threading.nointerrupts:
+            while data := await self.get():
+                self.receiver.data_received(data)
+
+    async def get(self):
+        return await self.loop.sock_recv(self.files[0], 1_000)
+
+    async def write(self, line):
+        with threading.nointerrupts:
+            await self.loop.sock_sendall(self.files[1], line)
+
+    def cancel_tasks(self):
+        # But for one they end.
+        if not self.loop.is_running():
+            self.loop.run_until_complete(self.until(
+                lambda: len(asyncio.all_tasks(self.loop)) <= 2))
+
+    def abort(self):
+        self.task.cancel()
+
+
+@construct('asyncio loop.sock_recv')
+class _(SocketMethodConstruct):
+    pass
+
+
+@construct('asyncio loop.sock_recv_into')
+class _(SocketMethodConstruct):
+    async def get(self):
+        buffer = bytearray(1000)
+        return buffer[:await self.loop.sock_recv_into(self.files[0], buffer)]
+
+
+@construct('asyncio loop.sock_recvfrom')
+class _(SocketMethodConstruct):
+    async def get(self):
+        return (await self.loop.sock_recvfrom(self.files[0], 1000))[0]
+
+
+@construct('asyncio loop.sock_recvfrom_into')
+class _(SocketMethodConstruct):
+    async def get(self):
+        buffer = bytearray(1000)
+        nbytes, _ = await self.loop.sock_recvfrom_into(self.files[0], buffer)
+        return buffer[:nbytes]
+
+
+@construct('asyncio loop.sock_sendall')
+class _(SocketMethodConstruct):
+    size = LargeTransportConstruct.size
+    limit = LargeTransportConstruct.limit
+
+
 class AsyncioChildConstruct(CompletionConstruct, ChildConstruct):
     """A child of asyncio that ends when its input does."""
 
@@ -1913,7 +2332,7 @@ class PoolConstruct(ThreadsConstruct):
 
     def __init__(self):
         super().__init__()
-        self.pool = multiprocessing.pool.ThreadPool(1)
+        self.pool = self.make()
         # As in the first calls: there is a check point when an object has been
         # made, which code that is specialized does not have.
         for function in (multiprocessing.pool.Pool.apply_async,
@@ -1921,6 +2340,9 @@ class PoolConstruct(ThreadsConstruct):
                          multiprocessing.pool.Pool.imap,
                          multiprocessing.pool.Pool.imap_unordered):
             function.__code__ = function.__code__.replace()
+
+    def make(self):
+        return multiprocessing.pool.ThreadPool(1)
 
     def is_broken(self):
         # It is waited for as long as a job is thought to be in the queue.
@@ -1965,6 +2387,47 @@ class _(PoolConstruct):
         self.pool.close()
 
 
+@construct('multiprocessing.pool.ThreadPool.terminate')
+class _(PoolConstruct):
+    """One that is interrupted can be called again, and comes to its end."""
+
+    def run(self):
+        self.pool.terminate()
+
+    def is_broken(self):
+        self.pool.terminate()
+        if threads_go_on(self.threads):
+            self.pool = None        # nothing ends it
+            return True
+        return False
+
+    def close(self):
+        if self.pool is not None:
+            super().close()
+
+
+@construct('multiprocessing.pool.Pool.terminate')
+class _(TABLE['multiprocessing.pool.ThreadPool.terminate']):
+    def __init__(self):
+        super().__init__()
+        self.worker, = self.pool._pool
+
+    def make(self):
+        return multiprocessing.get_context('fork').Pool(1)
+
+    def is_broken(self):
+        if super().is_broken():
+            return True
+        # It has been told to end, and may have to be waited for.
+        self.worker.join(support.LOOPBACK_TIMEOUT)
+        return self.worker.exitcode is None
+
+    def close(self):
+        if self.pool is None:
+            self.worker.kill()
+        super().close()
+
+
 @construct('multiprocessing.pool.ThreadPool')
 class _(ThreadsConstruct):
     def run(self):
@@ -1973,6 +2436,79 @@ class _(ThreadsConstruct):
             work_for_long()
         pool = None
         step()
+
+
+def be_quiet():
+    """A server prints that it could not tell anybody that it ends."""
+    with open(os.devnull, 'wb') as file:
+        os.dup2(file.fileno(), 2)
+
+
+@construct('multiprocessing.managers.BaseManager.shutdown', is_open=False)
+class _(ProcessConstruct):
+    def __init__(self):
+        super().__init__()
+        self.manager = multiprocessing.managers.BaseManager(ctx=self.context)
+        self.manager.start(initializer=be_quiet)
+        self.process = self.manager._process
+
+    def run(self):
+        self.manager.shutdown()
+
+    def is_broken(self):
+        self.manager.shutdown()
+        return self.process.is_alive() or super().is_broken()
+
+    def close(self):
+        if self.process is not None:
+            self.process.kill()
+        super().close()
+
+
+class CountingServer(multiprocessing.managers.Server):
+    public = [*multiprocessing.managers.Server.public, 'count']
+
+    def count(self, connection):
+        """The number of references, when those who have asked have gone."""
+        for thread in threading.enumerate():
+            if (thread is not threading.current_thread()
+                and getattr(thread, '_target', None) == self.handle_request):
+                thread.join()
+        return sum(self.id_to_refcount.values())
+
+
+class CountingManager(multiprocessing.managers.SyncManager):
+    _Server = CountingServer
+
+    def count(self):
+        with self._Client(self._address, authkey=self._authkey) as connection:
+            return multiprocessing.managers.dispatch(connection, None, 'count')
+
+
+@construct('multiprocessing.managers, an object')
+class _(ProcessConstruct):
+    """The server drops it when it is not used."""
+
+    def __init__(self):
+        super().__init__()
+        self.manager = CountingManager(ctx=self.context)
+        self.manager.start(initializer=be_quiet)
+        self.process = self.manager._process
+
+    def run(self):
+        proxy = self.manager.list()
+        work_for_long()
+        # What comes while it is finalized is raised here.
+        proxy = None
+        step()
+
+    def is_broken(self):
+        return self.manager.count() != 0
+
+    def close(self):
+        self.manager.shutdown()
+        self.manager = None
+        super().close()
 
 
 @construct('multiprocessing.dummy.Process')
@@ -2291,6 +2827,23 @@ class _(QueueConstruct):
             if taken == 0:
                 break
         return taken != 0
+
+
+@construct('multiprocessing.Queue.close', is_open=False)
+class _(QueueConstruct):
+    """One that is interrupted can be called again: its thread ends."""
+
+    def run(self):
+        self.queue.close()
+        self.queue.join_thread()
+
+    def is_broken(self):
+        self.queue.close()
+        self.queue._thread.join(support.LOOPBACK_TIMEOUT)
+        if self.queue._thread.is_alive():
+            self.queue.cancel_join_thread()
+            return True
+        return False
 
 
 @construct('multiprocessing.JoinableQueue.put')
@@ -2934,6 +3487,30 @@ if ssl is not None:
             super().close()
 
 
+    class TLSConstruct(TransportConstruct):
+        async def make_transports(self):
+            client, server = ssl_contexts()
+            loop = self.loop
+            (self.reading, self.receiver), (self.writing, _) = (
+                await asyncio.gather(
+                    loop.connect_accepted_socket(
+                        self.receiver_class, self.files[0], ssl=server),
+                    loop.create_connection(
+                        asyncio.Protocol, sock=self.files[1],
+                        ssl=client, server_hostname='localhost')))
+
+    construct('asyncio TLS transport')(TLSConstruct)
+
+    @construct('asyncio TLS transport, more than fits')
+    class _(TLSConstruct):
+        size = LargeTransportConstruct.size
+        limit = LargeTransportConstruct.limit
+
+    @construct('asyncio TLS transport, buffered')
+    class _(TLSConstruct):
+        receiver_class = BufferedReceiver
+
+
 class ConstructTests(TableTests, unittest.TestCase):
     table = TABLE
     file = __file__
@@ -3097,6 +3674,46 @@ class WaitTests(unittest.TestCase):
         self.addCleanup(manager._process.kill)
         manager._process.join(support.SHORT_TIMEOUT)
         self.assertEqual(manager._process.exitcode, -signal.SIGTERM)
+
+    def test_manager_object(self):
+        # An object that was made for somebody who was interrupted is dropped.
+        context = multiprocessing.get_context('fork')
+        begun, end = context.Event(), context.Event()
+
+        class Manager(CountingManager):
+            pass
+
+        def make():
+            begun.set()
+            end.wait()
+            return []
+
+        Manager.register('make', make)
+        with Manager(ctx=context) as manager:
+            self.interrupt(manager.make, when=begun.is_set)
+            end.set()
+            self.assertEqual(manager.count(), 0)
+            proxy = manager.list()
+            self.assertEqual(manager.count(), 1)
+            proxy.append('item')
+
+    def test_pool_terminate(self):
+        # What was interrupted while it waited is done by the next call.
+        pool = multiprocessing.get_context('fork').Pool(1)
+        worker, = pool._pool
+        self.addCleanup(worker.kill)
+        pool.apply_async(time.sleep, [1000])
+        # Free as soon as the worker has its job.
+        with pool._inqueue._rlock:
+            self.interrupt(pool.terminate, when=lambda:
+                           pool._task_handler._state == 'TERMINATE')
+            self.assertIsNone(worker.exitcode)
+        pool.terminate()
+        worker.join(support.SHORT_TIMEOUT)
+        self.assertEqual(worker.exitcode, -signal.SIGTERM)
+        pool.join()
+        # And once more does nothing.
+        pool.terminate()
 
     def test_pool(self):
         # If not all workers could be started, those that were have ended.

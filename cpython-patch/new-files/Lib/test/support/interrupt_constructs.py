@@ -22,7 +22,7 @@ import warnings
 
 from test import support
 from test.support import os_helper, script_helper
-from test.support.interrupt_sweep import sweep
+from test.support.interrupt_sweep import Interrupt, sweep
 
 __all__ = ['Account', 'AsyncResource', 'Construct', 'Failure', 'LockClass',
            'Resource', 'Table', 'TableTests', 'exhaust', 'step', 'suspend',
@@ -130,6 +130,8 @@ class Construct:
     is_open = True
     # What run() may raise by itself.
     errors = ()
+    # What it is interrupted with: some code asks whether it is Ctrl-C.
+    interrupt = Interrupt
     # Does each call pass the same check points?  Not if other threads take part.
     exact = True
 
@@ -194,8 +196,8 @@ class Account:
         self.broken = []
         self.in_work = 0
         for run in sweep(cls.run, cls, teardown=cls.close, strict=False,
-                         **{'errors': cls.errors, 'exact': cls.exact}
-                         | options):
+                         **{'errors': cls.errors, 'exact': cls.exact,
+                            'interrupt': cls.interrupt} | options):
             self.points += 1
             if run.places and run.places[0][2] == 'work':
                 self.in_work += 1
