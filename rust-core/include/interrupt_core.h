@@ -481,6 +481,12 @@ _PyInterruptCore_API(int) _PyInterruptCore_Send(
 _PyInterruptCore_API(void) _PyInterruptCore_Collect(
     _PyInterruptState *state, void (*drop)(void *exc));
 
+/* The same for a thread that stands still, called by another one which knows that
+ * nothing of it runs, so that equal ones do not add up while it is blocked.  Does
+ * nothing if something else than classes was sent. */
+_PyInterruptCore_API(void) _PyInterruptCore_CollectClasses(
+    _PyInterruptState *state, void (*drop)(void *exc));
+
 /* What has been collected must wait for a mask: it will be raised together. */
 _PyInterruptCore_API(void) _PyInterruptCore_HoldBack(_PyInterruptState *state);
 

@@ -1062,6 +1062,19 @@ pub unsafe extern "C" fn _PyInterruptCore_Collect(state: *mut InterruptState, dr
     drop_all(dropped, drop);
 }
 
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_CollectClasses(
+    state: *mut InterruptState,
+    drop: DropFunc,
+) {
+    // SAFETY: the caller keeps the thread from running, so this state is ours.
+    if unsafe { &*state }.sent.are_classes() {
+        // SAFETY: the same.
+        unsafe { _PyInterruptCore_Collect(state, drop) };
+    }
+}
+
 fn drop_all(exceptions: Vec<Address>, drop: DropFunc) {
     for exception in exceptions {
         // SAFETY: a reference the core owned, handed back exactly once.

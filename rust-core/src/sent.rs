@@ -17,7 +17,8 @@
 //!
 //! The list is unbounded; it is as long as what was sent since the owner's last
 //! check point. Equal interrupts become one when they are collected
-//! (`pending.rs`).
+//! (`pending.rs`). An owner that is blocked and masked has no check point for long:
+//! where the GIL keeps it from running, whoever sends a class collects for it.
 
 use std::ptr;
 
@@ -169,12 +170,21 @@ impl Sent {
 
     /// The owner: is one of those that were not collected forced?
     pub fn any_forced(&self) -> bool {
+        self.any(|node| node.how == How::Forced)
+    }
+
+    /// The owner: is nothing but classes waiting to be collected?
+    pub fn are_classes(&self) -> bool {
+        !self.any(|node| node.how != How::Class)
+    }
+
+    fn any(&self, found: impl Fn(&Node) -> bool) -> bool {
         // Acquire: paired with the exchange in `push`. Nodes are freed by the owner only.
         let mut next = self.head.load(Ordering::Acquire);
         while !next.is_null() && next != closed() {
             // SAFETY: in the list, so made by `allocate` and complete.
             let node = unsafe { &*next };
-            if node.how == How::Forced {
+            if found(node) {
                 return true;
             }
             next = node.next;
@@ -195,6 +205,18 @@ mod tests {
 
     fn exceptions(nodes: &[Node]) -> Vec<Address> {
         nodes.iter().map(|node| node.exception).collect()
+    }
+
+    #[test]
+    fn classes_are_told_from_the_rest() {
+        let sent = Sent::default();
+        assert!(sent.are_classes());
+        sent.push(1, How::Class).unwrap();
+        assert!(sent.are_classes());
+        sent.push(2, How::Replacing).unwrap();
+        sent.push(1, How::Class).unwrap();
+        assert!(!sent.are_classes());
+        sent.collect();
     }
 
     #[test]

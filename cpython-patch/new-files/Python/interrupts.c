@@ -877,6 +877,12 @@ wake(PyThreadState *tstate, int how)
     if (how != _PyInterruptCore_FORCED && limits[_PyInterruptCore_LIMIT] == 0
         && masks_blocked(tstate))
     {
+        if (how == _PyInterruptCore_CLASS) {
+            /* Nobody else does it before the thread is back.  A class that is
+               merged is not dropped for good, so no code runs. */
+            _PyInterruptCore_CollectClasses(interrupt_state(tstate),
+                                            drop_exception);
+        }
         return;
     }
 #endif

@@ -2511,6 +2511,72 @@ class _(ProcessConstruct):
         super().close()
 
 
+@construct('multiprocessing.managers, an object that a method returns')
+class _(TABLE['multiprocessing.managers, an object']):
+    def __init__(self):
+        super().__init__()
+        self.proxy = self.manager.dict()
+
+    def run(self):
+        iterator = iter(self.proxy)
+        work_for_long()
+        iterator = None
+        step()
+
+    def is_broken(self):
+        return self.manager.count() != 1
+
+    def close(self):
+        self.proxy = None
+        super().close()
+
+
+@construct('multiprocessing.managers.SharedMemoryManager')
+class _(ProcessConstruct):
+    """It removes all that it knows, also if some has been removed before."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = shared_names()
+        self.manager = multiprocessing.managers.SharedMemoryManager(
+            ctx=self.context)
+        self.manager.start(initializer=be_quiet)
+        self.process = self.manager._process
+
+    def make(self):
+        return self.manager.SharedMemory(1)
+
+    def run(self):
+        memory = self.make()
+        work_for_long()
+        memory = None
+        step()
+
+    def is_broken(self):
+        self.make()
+        # It ends only if it could remove them.
+        with self.manager._Client(self.manager.address,
+                                  authkey=self.manager._authkey) as connection:
+            try:
+                multiprocessing.managers.dispatch(connection, None, 'shutdown')
+            except multiprocessing.managers.RemoteError:
+                return True
+        return shared_names() != self.names
+
+    def close(self):
+        self.manager.shutdown()
+        self.manager = None
+        super().close()
+        for name in shared_names() - self.names:
+            os.unlink(os.path.join('/dev/shm', name))
+
+
+@construct('multiprocessing.managers.SharedMemoryManager, a list')
+class _(TABLE['multiprocessing.managers.SharedMemoryManager']):
+    def make(self):
+        return self.manager.ShareableList([1])
+
+
 @construct('multiprocessing.dummy.Process')
 class _(ThreadsConstruct):
     def run(self):
@@ -3696,6 +3762,48 @@ class WaitTests(unittest.TestCase):
             proxy = manager.list()
             self.assertEqual(manager.count(), 1)
             proxy.append('item')
+
+    def test_manager_object_of_a_method(self):
+        # The answer that brings it comes when nobody waits any more.
+        context = multiprocessing.get_context('fork')
+        begun, end = context.Event(), context.Event()
+
+        class Maker:
+            def make(self):
+                begun.set()
+                end.wait()
+                return []
+
+        class Manager(CountingManager):
+            pass
+
+        Manager.register('Maker', Maker, exposed=['make'],
+                         method_to_typeid={'make': 'list'})
+        with Manager(ctx=context) as manager:
+            maker = manager.Maker()
+
+            def use():
+                try:
+                    maker.make()
+                except Stop:
+                    end.set()
+                    results.append(maker.make())
+                    results.append(manager.count())
+                raise Stop
+
+            results = []
+            self.interrupt(use, when=begun.is_set)
+            self.assertEqual(results[1], 2)
+            results.clear()
+
+            # Nor does the thread call anything more.
+            begun.clear()
+            end.clear()
+            self.interrupt(maker.make, when=begun.is_set)
+            end.set()
+            for _ in support.sleeping_retry(support.SHORT_TIMEOUT):
+                if manager.count() == 1:
+                    break
 
     def test_pool_terminate(self):
         # What was interrupted while it waited is done by the next call.

@@ -1393,6 +1393,37 @@ class CornerTests(ThreadsTestCase):
         self.assertEqual(ended, [True])
         self.assertEqual(list(map(type, got)), [Sent])
 
+    @needs_masks
+    def test_ten_thousand_classes_to_a_blocked_thread(self):
+        # It does not look, so those who send do.
+        ended = []
+        ready, let_go = threading.Lock(), threading.Lock()
+        ready.acquire()
+        let_go.acquire()
+
+        def run():
+            with nointerrupts:
+                ready.release()
+                let_go.acquire()
+                ended.append(True)
+
+        class Sent(Exception):
+            pass
+
+        class Other(Exception):
+            pass
+        thread = self.start(run)
+        ready.acquire()
+        (waiter,), got = self.start_waiters(thread)
+        for i in range(10_000):
+            thread.interrupt(Sent if i % 3 else Other)
+        self.assertLess(sys.getrefcount(Sent) + sys.getrefcount(Other), 40)
+        let_go.release()
+        self.join(waiter)
+        self.assertEqual(ended, [True])
+        self.assertIsInstance(got[0], ExceptionGroup)
+        self.assertEqual(list(map(type, got[0].exceptions)), [Other, Sent])
+
     def test_target_that_swallows_everything(self):
         swallowed = 0
         over = False

@@ -812,8 +812,7 @@ class RaceTests(TimeoutTestCase):
     @needs_masks
     def test_end_of_the_block(self):
         """The deadline comes just when the block ends."""
-        # test.support has no way to ask for more; the soak does.
-        rounds = 20_000 if support.is_resource_enabled('cpu') else 5_000
+        rounds = 100_000
         rng = random.Random(rounds)
         expired = late = 0
         for _ in range(rounds):
