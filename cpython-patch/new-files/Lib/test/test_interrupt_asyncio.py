@@ -3,10 +3,13 @@
 Where interrupts may land is tried by the tables in test_interrupt_services.
 """
 
+import array
 import asyncio
 import functools
+import os
 import signal
 import socket
+import sys
 import threading
 import unittest
 from asyncio import subprocess, tasks
@@ -361,6 +364,172 @@ class QueueTests(LoopTestCase):
             return queue.get_nowait()
 
         self.assertEqual(self.loop.run_until_complete(main()), 'item')
+
+
+class KeptTests(LoopTestCase):
+    """What a protocol did not get because of Ctrl-C."""
+
+    class Protocol(asyncio.Protocol):
+        def __init__(self):
+            self.steps = []
+
+        def connection_made(self, transport):
+            self.transport = transport
+            self.steps.append(threading.interrupts_masked())
+
+        def data_received(self, data):
+            self.steps.append(data)
+
+    def setUp(self):
+        super().setUp()
+        self.ours, self.theirs = socket.socketpair()
+        self.addCleanup(self.ours.close)
+        self.addCleanup(self.theirs.close)
+
+    def connect(self, cls):
+        _, protocol = self.loop.run_until_complete(
+            self.loop.create_connection(cls, sock=self.ours))
+        self.addCleanup(protocol.transport.abort)
+        return protocol
+
+    def cut(self, function):
+        """Run until the function is called, and interrupt it at once."""
+        def trace(frame, event, arg):
+            if frame.f_code is function.__code__:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+
+        tracer = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            with self.assertRaises(KeyboardInterrupt):
+                self.run_turns()
+        finally:
+            sys.settrace(tracer)
+
+    def test_reading_is_paused(self):
+        protocol = self.connect(self.Protocol)
+        self.theirs.send(b'one')
+        self.cut(self.Protocol.data_received)
+        protocol.transport.pause_reading()
+        self.theirs.send(b'two')
+        self.run_turns()
+        self.assertEqual(protocol.steps, [False])
+        protocol.transport.resume_reading()
+        self.run_turns()
+        self.assertEqual(protocol.steps, [False, b'one', b'two'])
+        self.assertEqual(self.contexts, [])
+
+    def test_protocol_pauses(self):
+        class Protocol(self.Protocol):
+            def data_received(self, data):
+                super().data_received(data)
+                self.transport.pause_reading()
+
+        protocol = self.connect(Protocol)
+        self.theirs.send(b'one')
+        self.cut(Protocol.data_received)
+        protocol.transport.pause_reading()
+        protocol.transport.resume_reading()
+        self.theirs.send(b'two')
+        self.run_turns()
+        self.assertEqual(protocol.steps, [False, b'one'])
+
+    def test_protocol_closes(self):
+        class Protocol(self.Protocol):
+            def data_received(self, data):
+                super().data_received(data)
+                self.transport.close()
+
+        protocol = self.connect(Protocol)
+        self.theirs.send(b'one')
+        self.cut(Protocol.data_received)
+        protocol.transport.pause_reading()
+        protocol.transport.resume_reading()
+        self.run_turns()
+        self.assertEqual(protocol.steps, [False, b'one'])
+        self.assertEqual(self.contexts, [])
+
+    def test_method_that_has_begun(self):
+        class Protocol(self.Protocol):
+            def data_received(self, data):
+                self.steps.append(data)
+                raise KeyboardInterrupt
+
+        protocol = self.connect(Protocol)
+        self.theirs.send(b'one')
+        with self.assertRaises(KeyboardInterrupt):
+            self.run_turns()
+        self.run_turns()
+        self.assertEqual(protocol.steps, [False, b'one'])
+
+    def test_buffer_of_another_type(self):
+        class Protocol(asyncio.BufferedProtocol):
+            def connection_made(self, transport):
+                self.transport = transport
+                self.buffer = array.array('I', [0])
+                self.received = b''
+
+            def get_buffer(self, sizehint):
+                return self.buffer
+
+            def buffer_updated(self, nbytes):
+                self.received += self.buffer.tobytes()[:nbytes]
+
+        protocol = self.connect(Protocol)
+        self.theirs.send(b'one')
+        self.cut(Protocol.buffer_updated)
+        self.run_turns()
+        self.assertEqual(protocol.received, b'one')
+        self.assertEqual(self.contexts, [])
+
+    def test_lost_once(self):
+        # Also if the descriptor cannot be closed, which is reported.
+        class Protocol(self.Protocol):
+            def connection_lost(self, exc):
+                self.steps.append('lost')
+
+        protocol = self.connect(Protocol)
+        protocol.transport.close()
+        os.close(self.ours.detach())
+        with mock.patch.object(protocol.transport, '_sock') as sock:
+            sock.close.side_effect = OSError
+            self.run_turns()
+        self.assertEqual(protocol.steps, [False, 'lost'])
+        self.assertEqual(len(self.contexts), 1)
+
+    def test_protocols_are_not_masked(self):
+        try:
+            import ssl
+        except ImportError:
+            self.skipTest('needs ssl')
+
+        class Protocol(self.Protocol):
+            def data_received(self, data):
+                self.steps.append(threading.interrupts_masked())
+
+        async def main():
+            (writing, _), (reading, protocol) = await asyncio.gather(
+                self.loop.create_connection(
+                    self.Protocol, sock=self.theirs, ssl=client,
+                    server_hostname='localhost'),
+                self.loop.connect_accepted_socket(
+                    Protocol, self.ours, ssl=server))
+            writing.write(b'data')
+            while len(protocol.steps) < 2:
+                await asyncio.sleep(0)
+            writing.abort()
+            reading.abort()
+            return protocol.steps
+
+        def find(name):
+            return support.findfile(name, subdir='certdata')
+
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain(find('keycert3.pem'))
+        client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        client.load_verify_locations(find('pycacert.pem'))
+        self.assertEqual(self.loop.run_until_complete(main()), [False, False])
 
 
 class WithoutMasksTests(unittest.TestCase):
