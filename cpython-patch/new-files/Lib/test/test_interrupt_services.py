@@ -3964,6 +3964,8 @@ def report(names):
             if pid == 0:
                 cls = TABLE[name]
                 os.setpgid(0, 0)
+                # What a process leaves that is ended goes with the table's folder.
+                tempfile.tempdir = os.getcwd()
                 signal.signal(signal.SIGALRM, signal.SIG_DFL)
                 # One that should be broken may just as well hang.
                 signal.alarm(2 if cls.breaks
