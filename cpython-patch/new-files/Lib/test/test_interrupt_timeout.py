@@ -556,6 +556,31 @@ class MaskTests(TimeoutTestCase):
                     steps.append('too late')
         self.assertEqual(steps, [])
 
+    def test_limit_while_the_block_is_suspended(self):
+        # What has waited for too long is something else.  There are so many
+        # that one of them is looked at when that is noticed.
+        def suspended(seconds):
+            with timeout(seconds) as limit:
+                yield limit
+                spin()
+
+        before = signal.set_interrupt_limits(limit=2 * SHORT)
+        self.addCleanup(signal.set_interrupt_limits, **before)
+        generators = [suspended(SHORT + n * 5e-5) for n in range(200)]
+        limits = [next(generator) for generator in generators]
+        steps = []
+        with self.assertRaises(Other):
+            with nointerrupts:
+                threading.current_thread().interrupt(Other())
+                take_time(20 * SHORT)
+                steps.append('too late')
+        self.assertEqual(steps, [])
+        self.assertFalse(any(limit.expired() for limit in limits))
+        for limit, generator in zip(limits, generators):
+            with self.times_out():
+                next(generator)
+            self.assertTrue(limit.expired())
+
     @needs_masks
     def test_with_others_that_wait(self):
         # It is raised alone; the others where nothing masks them.
