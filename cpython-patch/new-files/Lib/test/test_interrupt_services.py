@@ -1297,6 +1297,15 @@ class DatagramReceiver(asyncio.DatagramProtocol):
             self.received += data
 
 
+class KeepsTransport(asyncio.Protocol):
+    def __init__(self, transports):
+        self.transports = transports
+
+    def connection_made(self, transport):
+        with threading.nointerrupts:
+            self.transports.append(transport)
+
+
 class TransportConstruct(AsyncioConstruct):
     """A loop that goes on after Ctrl-C: all arrives, once and in order."""
 
@@ -2555,8 +2564,11 @@ class _(ProcessConstruct):
         self.manager.start(initializer=be_quiet)
         self.process = self.manager._process
 
+    def make(self):
+        return self.manager.SharedMemory(1)
+
     def run(self):
-        memory = self.manager.SharedMemory(1)
+        memory = self.make()
         work_for_long()
         memory = None
         step()
@@ -2578,6 +2590,12 @@ class _(ProcessConstruct):
         super().close()
         for name in shared_names() - self.names:
             os.unlink(os.path.join('/dev/shm', name))
+
+
+@construct('multiprocessing.managers.SharedMemoryManager, a list')
+class _(TABLE['multiprocessing.managers.SharedMemoryManager']):
+    def make(self):
+        return self.manager.ShareableList([1, 'two', None])
 
 
 @construct('multiprocessing.dummy.Process')
@@ -3567,6 +3585,45 @@ if ssl is not None:
                     loop.create_connection(
                         asyncio.Protocol, sock=self.files[1],
                         ssl=client, server_hostname='localhost')))
+
+    @construct('asyncio TLS connection')
+    class _(CompletionConstruct):
+        interrupt = KeyboardInterrupt
+        errors = (*CompletionConstruct.errors, OSError)
+
+        def __init__(self):
+            super().__init__()
+            self.transports = []
+            self.server = self.loop.run_until_complete(
+                self.loop.create_server(self.make_protocol, '127.0.0.1',
+                                        ssl=ssl_contexts()[1]))
+
+        def make_protocol(self):
+            return KeepsTransport(self.transports)
+
+        async def wait(self):
+            await self.loop.create_connection(
+                self.make_protocol, *self.server.sockets[0].getsockname(),
+                ssl=ssl_contexts()[0], server_hostname='localhost')
+            work()
+
+        def cancel_tasks(self):
+            gc.collect()    # a socket that was lost with its task
+            super().cancel_tasks()
+            if not self.loop.is_running():
+                self.loop.run_until_complete(self.close_all())
+
+        async def close_all(self):
+            for transport in self.transports:
+                transport.abort()
+            self.server.close()
+            self.server.abort_clients()
+            await asyncio.sleep(0)
+
+        def close(self):
+            if not self.loop.is_closed():
+                self.cancel_tasks()
+            super().close()
 
     construct('asyncio TLS transport')(TLSConstruct)
 
