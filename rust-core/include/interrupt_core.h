@@ -129,6 +129,8 @@ typedef struct _PyInterruptState {
  * blocked, must call Runs(). */
 struct _PyInterruptKick {
     uint32_t phase;
+    /* Not zero: code of the thread that polls must look (see RaiseFlag()). */
+    uint32_t flag;
 };
 
 /* In `waiting` only, above all event bits. */
@@ -215,6 +217,20 @@ _PyInterruptState_IsKicked(const _PyInterruptState *state)
     /* There are no kicks (src/kick/portable.rs). */
     (void)state;
     return 0;
+#endif
+}
+
+/* Is the thread's flag up?  Relaxed: TakeFlag() orders what follows. */
+static inline int
+_PyInterruptState_FlagIsUp(const _PyInterruptState *state)
+{
+#if defined(__GNUC__)
+    const struct _PyInterruptKick *kick;
+    __atomic_load(&state->kick, (struct _PyInterruptKick **)&kick,
+                  __ATOMIC_ACQUIRE);
+    return kick != 0 && __atomic_load_n(&kick->flag, __ATOMIC_RELAXED) != 0;
+#else
+    return state->kick != 0;        /* TakeFlag() tells */
 #endif
 }
 
@@ -305,6 +321,16 @@ _PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterRuntimeRegion(
 /* That region is left.  Returns as Release(). */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_LeaveRuntimeRegion(
     _PyInterruptState *state, uintptr_t region);
+
+/* A guard: a runtime region that extension code enters, `hard` or soft.  What is forced
+ * is raised in it, as in a scope that masks.  Returns the region, for
+ * LeaveRuntimeRegion(), and stores a number that no other entry has. */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_EnterGuard(
+    _PyInterruptState *state, const void *frame, int hard, uintptr_t *number);
+
+/* Is this region the guard with that number, entered in this thread and not left? */
+_PyInterruptCore_API(int) _PyInterruptCore_IsGuard(
+    const _PyInterruptState *state, uintptr_t region, uintptr_t number);
 
 
 /* --- Scopes --------------------------------------------------------------- */
@@ -580,6 +606,29 @@ _PyInterruptCore_API(void) _PyInterruptCore_Runs(const _PyInterruptState *state)
 
 /* How many kicks have arrived in this process. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Kicks(void);
+
+
+/* --- Flags ----------------------------------------------------------------
+ *
+ * What C code can read without a call (src/flag.rs).  A flag is in the record by which
+ * its thread is woken, and stays readable when that thread has ended.
+ */
+
+/* A bit of the eval breaker has been set that check points raise something for.  Any
+ * thread, in a signal handler, too. */
+_PyInterruptCore_API(void) _PyInterruptCore_RaiseFlag(
+    const _PyInterruptState *state);
+
+/* The thread itself, before it reads those bits.  Returns whether it was up. */
+_PyInterruptCore_API(int) _PyInterruptCore_TakeFlag(
+    const _PyInterruptState *state);
+
+/* Where the flag is, after AddKick(); NULL before. */
+_PyInterruptCore_API(const uint32_t *) _PyInterruptCore_Flag(
+    const _PyInterruptState *state);
+
+/* Where it is counted how often RaiseFlag() was called, for any thread; it wraps. */
+_PyInterruptCore_API(const uint32_t *) _PyInterruptCore_FlagCount(void);
 
 
 /* --- What waits for too long ----------------------------------------------

@@ -8,8 +8,11 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed,
+};
 
+use crate::flag;
 use crate::force::{self, Patience};
 use crate::kick::platform::{self, IsBlocked, OnAlarm};
 use crate::kick::registry::{self, Record};
@@ -601,6 +604,50 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveRuntimeRegion(
         regions.pop();
     }
     state.release(REGION_ENDS, 0)
+}
+
+/// The number of the guard that is entered next. Relaxed: only uniqueness counts; 0 is none.
+static NEXT_GUARD: AtomicUsize = AtomicUsize::new(1);
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_EnterGuard(
+    state: *mut InterruptState,
+    frame: *const c_void,
+    hard: c_int,
+    number: *mut usize,
+) -> usize {
+    let strength = match hard {
+        0 => Strength::Soft,
+        _ => Strength::Hard,
+    };
+    let new = NEXT_GUARD.fetch_add(1, Relaxed);
+    // SAFETY: C keeps it for this call.
+    unsafe { *number = new };
+    // SAFETY: as in MustWait.
+    let regions = &mut unsafe { &mut *state }.thread_mut().regions;
+    regions.push(Some(RuntimeRegion {
+        base: identity(frame),
+        kind: RegionKind::Guards {
+            strength,
+            number: new,
+        },
+    }));
+    regions.len() - 1
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsGuard(
+    state: *const InterruptState,
+    region: usize,
+    expected: usize,
+) -> c_int {
+    // SAFETY: as in MustWait.
+    let regions = unsafe { &*state }.thread().map(|thread| &thread.regions);
+    let entry = regions.and_then(|regions| regions.get(region)?.as_ref());
+    let is_it = |region: &RuntimeRegion| matches!(region.kind, RegionKind::Guards { number, .. } if number == expected);
+    entry.is_some_and(is_it).into()
 }
 
 // --- Scopes -----------------------------------------------------------------
@@ -1287,6 +1334,38 @@ pub unsafe extern "C" fn _PyInterruptCore_KickAfterFork(
     if let Some(record) = unsafe { record_of(state) } {
         record.after_fork(thread_id);
     }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_RaiseFlag(state: *const InterruptState) {
+    flag::count_one();
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        record.flag().raise();
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_TakeFlag(state: *const InterruptState) -> c_int {
+    // SAFETY: as in AddKick.
+    unsafe { record_of(state) }
+        .is_some_and(|record| record.flag().take())
+        .into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_Flag(state: *const InterruptState) -> *const u32 {
+    // SAFETY: as in AddKick.
+    unsafe { record_of(state) }.map_or(ptr::null(), |record| record.flag().word())
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_FlagCount() -> *const u32 {
+    flag::count_word()
 }
 
 /// See the header.

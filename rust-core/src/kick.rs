@@ -59,6 +59,7 @@ pub mod platform;
 #[path = "kick/portable.rs"]
 pub mod platform;
 
+use crate::flag::Flag;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// What waking needs from the operating system, for one thread.
@@ -108,6 +109,8 @@ pub const UNDER_FIRE: u64 = 1_000;
 pub struct Kick {
     /// `IDLE` or `WAITING`. C looks at it when the thread comes back.
     phase: AtomicU32,
+    /// Not part of waking: C finds it here.
+    pub flag: Flag,
     /// The pause that was set last.
     pause: AtomicU32,
     /// How often it came again.
@@ -224,6 +227,7 @@ impl Kick {
     /// In the child of a fork, and for another thread: nothing is left of it.
     pub fn reset(&self) {
         self.phase.store(IDLE, Ordering::Relaxed);
+        self.flag.reset();
         self.signalled_at.store(0, Ordering::Relaxed);
         self.left_until.store(0, Ordering::Relaxed);
     }

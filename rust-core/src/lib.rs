@@ -15,6 +15,7 @@
 //! | [`sent`]        | what other threads have sent, on its way: the lock-free part |
 //! | [`force`]       | when what waits has waited too long                          |
 //! | [`timeouts`]    | which deadlines have come, and what is raised for them once |
+//! | [`flag`]        | what C code reads to know that it has to look               |
 //! | [`kick`]        | when a blocked thread is woken, how often, and when no more  |
 //! | [`sweep`]       | for tests: an interrupt at the n-th check point             |
 //! | [`ffi`]         | nothing: the functions C calls, and the only raw pointers   |
@@ -25,6 +26,7 @@
 
 #[cfg(not(loom))]
 pub mod ffi;
+pub mod flag;
 pub mod force;
 pub mod kick;
 pub mod level;

@@ -67,6 +67,13 @@ pub enum Verdict {
 pub enum RegionKind {
     /// It masks.
     Masks(Strength),
+    /// It masks as well; extension code has entered it, so what is forced is raised in it.
+    Guards {
+        /// How.
+        strength: Strength,
+        /// Which entry this is: none has the same in this process.
+        number: usize,
+    },
     /// It softens what its base is called to leave.
     WaitsForOthers,
     /// What is outside of it does not count: a thread runs what it was made for, as if
@@ -100,7 +107,7 @@ pub fn decide(
     let based_on = |base| based_on(regions, base);
     let region_on = |base| {
         let masking = based_on(base).filter_map(|kind| match kind {
-            RegionKind::Masks(strength) => Some(strength),
+            RegionKind::Masks(strength) | RegionKind::Guards { strength, .. } => Some(strength),
             RegionKind::WaitsForOthers | RegionKind::Opens => None,
         });
         masking.max()
@@ -223,6 +230,26 @@ mod tests {
             base,
             kind: RegionKind::Masks(Strength::Soft),
         })
+    }
+
+    #[test]
+    fn a_guard_masks_and_can_be_forced() {
+        for (strength, blocked) in [
+            (Strength::Soft, Verdict::Raise),
+            (Strength::Hard, Verdict::Wait(Masker::Several)),
+        ] {
+            let guard = Some(RuntimeRegion {
+                base: Some(1),
+                kind: RegionKind::Guards {
+                    strength,
+                    number: 7,
+                },
+            });
+            let waits = Verdict::Wait(Masker::Several);
+            assert_eq!(ask(&[0, 0], &[guard], Place::Running), waits);
+            assert_eq!(ask(&[0, 0], &[guard], Place::Blocked), blocked);
+            assert!(!is_finalizing([].into_iter(), &[guard]));
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ push(PyThreadState *tstate, PyObject *exc)
         return 0;
     }
     _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    _PyInterruptCore_RaiseFlag(state);
     return 1;
 }
 

@@ -413,6 +413,17 @@ add_context(PyObject *exc, PyObject *context)
 }
 
 
+/* Check points, and code that polls, have something to look at.  Any thread that may
+   look at this state; async-signal-safe. */
+static inline void
+set_bits(PyThreadState *tstate, uintptr_t bits)
+{
+    _Py_set_eval_breaker_bit(tstate, bits);
+    /* In this order: see rust-core/src/flag.rs. */
+    _PyInterruptCore_RaiseFlag(interrupt_state(tstate));
+}
+
+
 /* The gate */
 
 int
@@ -437,6 +448,7 @@ _PyInterrupts_MustWait(PyThreadState *tstate, uintptr_t bits, int place)
                                        bits & ~_PY_ASYNC_EXCEPTION_BIT);
             break;
         default:
+            /* The flag stays down: code that polls would spin. */
             _Py_set_eval_breaker_bit(tstate, bits);
             break;
     }
@@ -447,7 +459,7 @@ static uintptr_t
 rearm(PyThreadState *tstate, uintptr_t bits)
 {
     if (bits != 0) {
-        _Py_set_eval_breaker_bit(tstate, bits);
+        set_bits(tstate, bits);
     }
     return bits;
 }
@@ -460,6 +472,14 @@ _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind)
     return _PyInterruptCore_EnterRuntimeRegion(
                 interrupt_state(tstate), skip_entries(tstate->current_frame),
                 kind);
+}
+
+uintptr_t
+_PyInterrupts_EnterGuard(PyThreadState *tstate, int hard, uintptr_t *number)
+{
+    return _PyInterruptCore_EnterGuard(
+                interrupt_state(tstate), skip_entries(tstate->current_frame),
+                hard, number);
 }
 
 void
@@ -589,7 +609,7 @@ deliver_raised(PyThreadState *tstate, int place, int forced)
     }
     if (_PyInterruptCore_Count(state) != 0) {
         /* One type at a time: the next check point raises the next one. */
-        _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+        set_bits(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
     raise_here(tstate, exc);
     return -1;
@@ -623,7 +643,7 @@ deliver_and_count(PyThreadState *tstate, int place, int where)
     }
     int err = deliver_raised(tstate, place, 0);
     if (_PyInterruptCore_Sweeping(state)) {
-        _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+        set_bits(tstate, _PY_INTERRUPTS_PENDING_BIT);
     }
     return err;
 }
@@ -838,7 +858,7 @@ on_alarm(const void *kick, int signum)
     if (signum != 0) {
         return write_notice(tstate, signum);
     }
-    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT
+    set_bits(tstate, _PY_INTERRUPTS_PENDING_BIT
                                      | _PY_ASYNC_EXCEPTION_BIT);
     if (is_detached(tstate)) {
         _PyInterruptCore_Blocks(interrupt_state(tstate));
@@ -889,6 +909,28 @@ wake(PyThreadState *tstate, int how)
     _PyInterruptCore_Wake(interrupt_state(tstate));
 }
 
+const volatile uint32_t *
+_PyInterrupts_Flag(PyThreadState *tstate)
+{
+    _PyInterruptState *state = interrupt_state(tstate);
+    if (_PyInterruptCore_Flag(state) == NULL) {
+        /* That it can be woken, too, is not needed here. */
+        _PyRuntimeState *runtime = tstate->interp->runtime;
+        HEAD_LOCK(runtime);
+        int err = _PyInterruptCore_AddKick(state,
+                                           (int)tstate->native_thread_id);
+        HEAD_UNLOCK(runtime);
+        if (err < 0) {
+            return NULL;
+        }
+        if (_PyInterrupts_MustLook(tstate)) {
+            /* What came before has raised no flag. */
+            _PyInterruptCore_RaiseFlag(state);
+        }
+    }
+    return _PyInterruptCore_Flag(state);
+}
+
 void
 _PyInterrupts_HandlerInstalled(PyThreadState *tstate)
 {
@@ -918,6 +960,7 @@ _PyInterrupts_SignalReceived(PyThreadState *main_tstate)
         return;
     }
     _PyInterruptState *state = interrupt_state(main_tstate);
+    _PyInterruptCore_RaiseFlag(state);
     if (!_Py_IsMainThread()) {
         _PyInterruptCore_AskBlocked(state);
     }
@@ -990,7 +1033,7 @@ send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
         sent = _PyInterruptCore_Send(interrupt_state(tstate),
                                      Py_XNewRef(exc), how);
         if (sent == 1) {
-            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+            set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
             if (exc != NULL) {
                 wake(tstate, how);
             }
@@ -1245,7 +1288,7 @@ take_timeout(PyThreadState *tstate, int place)
         }
     }
     if (answer == 2 || (exc != NULL && _PyInterruptCore_AnyTimeoutDue(state))) {
-        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+        set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
     return Py_XNewRef((PyObject *)exc);
 }
@@ -1267,7 +1310,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
     PyObject *timeout = take_timeout(tstate, place);
     if (timeout != NULL) {
         if (_PyInterruptCore_CountSent(state) != 0) {
-            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+            set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
         }
         raise_here(tstate, timeout);
         return -1;
@@ -1290,7 +1333,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
            that runs at the same time: the bit is up for it.  Or this was dealt
            with. */
         if (_PyInterruptCore_CountSent(state) != 0) {
-            _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+            set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
         }
         else {
             _PyInterruptCore_Fewer(state);
@@ -1298,7 +1341,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
         return 0;
     }
     if (_PyInterruptCore_CountSent(state) != 0) {
-        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
+        set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
     raise_here(tstate, exc);
     return -1;
@@ -1721,6 +1764,21 @@ _PyInterrupts_Pending(void)
     return bits_up(_PyThreadState_GET()) != 0;
 }
 
+/* What extension modules use stands on more than this file does. */
+static PyObject *(*new_capi)(void) = NULL;
+
+void
+_PyInterrupts_SetCAPI(PyObject *(*function)(void))
+{
+    new_capi = function;
+}
+
+PyObject *
+_PyInterrupts_NewCAPI(void)
+{
+    return new_capi == NULL ? Py_NewRef(Py_None) : new_capi();
+}
+
 void
 _PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc)
 {
@@ -1729,7 +1787,7 @@ _PyInterrupts_SweepStart(Py_ssize_t n, int where, PyObject *exc)
     _PyInterrupts_SweepStop(&delivered);
     _PyInterruptCore_SweepStart(interrupt_state(tstate), (uintptr_t)n, where,
                                 Py_NewRef(exc));
-    _Py_set_eval_breaker_bit(tstate, _PY_INTERRUPTS_PENDING_BIT);
+    set_bits(tstate, _PY_INTERRUPTS_PENDING_BIT);
 }
 
 void

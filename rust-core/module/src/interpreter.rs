@@ -42,6 +42,7 @@ unsafe extern "C" {
     ) -> *mut PyObject;
     pub(crate) fn _PyInterrupts_DropScopes();
     pub(crate) fn _PyInterrupts_StartAfresh();
+    pub(crate) fn _PyInterrupts_NewCAPI() -> *mut PyObject;
     pub(crate) fn _PyInterrupts_Masked() -> c_int;
     pub(crate) fn _PyInterrupts_Pending() -> c_int;
     pub(crate) fn _PyInterrupts_Send(

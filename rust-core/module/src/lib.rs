@@ -91,5 +91,11 @@ pub unsafe extern "C" fn PyInit__interrupts() -> *mut PyObject {
 
 unsafe extern "C" fn fill_module(module: *mut PyObject) -> c_int {
     // SAFETY: called with the module being imported, and an attached thread.
-    unsafe { scope::add_to(module) }
+    if unsafe { scope::add_to(module) } < 0 {
+        return -1;
+    }
+    // SAFETY: the same.
+    let capsule = unsafe { interpreter::_PyInterrupts_NewCAPI() };
+    // SAFETY: the same; it steals the capsule, and passes an error on.
+    unsafe { PyModule_Add(module, c"C_API".as_ptr(), capsule) }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize
 
 use super::platform::{self, Thread};
 use super::{Kick, Target};
+use crate::flag::Flag;
 use crate::force::{Limits, Notice};
 
 /// How a thread is woken. C sees the first word of it.
@@ -189,6 +190,11 @@ impl Record {
         self.kick.reset();
         self.alarm.reset();
         self.thread.is(thread_id);
+    }
+
+    /// What C code of the thread reads.
+    pub fn flag(&self) -> &Flag {
+        &self.kick.flag
     }
 
     /// See [`Kick::wake`].

@@ -59,6 +59,52 @@ PyAPI_FUNC(uintptr_t) _PyInterrupts_EnterRegion(PyThreadState *tstate, int kind)
 PyAPI_FUNC(void) _PyInterrupts_LeaveRegion(PyThreadState *tstate,
                                            uintptr_t region);
 
+/* The same for extension code; what is forced is raised in it.  Stores a number that no
+   other entry has. */
+extern uintptr_t _PyInterrupts_EnterGuard(PyThreadState *tstate, int hard,
+                                          uintptr_t *number);
+
+/* Where C code can read whether this thread has to look; NULL if there is no
+   memory. */
+extern const volatile uint32_t *_PyInterrupts_Flag(PyThreadState *tstate);
+
+/* Has PyErr_CheckSignals() anything to do?  It also runs the GC. */
+static inline int
+_PyInterrupts_MustLook(PyThreadState *tstate)
+{
+    uintptr_t bits = (_PY_SIGNALS_PENDING_BIT | _PY_INTERRUPTS_PENDING_BIT
+                      | _PY_ASYNC_EXCEPTION_BIT | _PY_GC_SCHEDULED_BIT);
+    return ((_Py_atomic_load_uintptr_relaxed(&tstate->eval_breaker) & bits) != 0
+            || _PyInterruptState_FlagIsUp(
+                    &((_PyThreadStateImpl *)tstate)->interrupts));
+}
+
+/* A bit of those has been set in the eval breaker.  Async-signal-safe. */
+static inline void
+_PyInterrupts_RaiseFlag(PyThreadState *tstate)
+{
+    _PyInterruptCore_RaiseFlag(&((_PyThreadStateImpl *)tstate)->interrupts);
+}
+
+/* Before those bits are read.  Return whether it was up. */
+static inline int
+_PyInterrupts_TakeFlag(PyThreadState *tstate)
+{
+    return _PyInterruptCore_TakeFlag(
+                &((_PyThreadStateImpl *)tstate)->interrupts);
+}
+
+/* The Python handler of this signal is about to be called: tell those that have noted the
+   signal themselves. */
+extern void _PyInterrupts_SignalTaken(int signum);
+
+/* The capsule for extension modules.  A new reference, or NULL with an exception. */
+PyAPI_FUNC(PyObject *) _PyInterrupts_NewCAPI(void);
+
+/* How it is made; from then on there is one. */
+extern void _PyInterrupts_SetCAPI(PyObject *(*function)(void));
+extern void _PyInterrupts_InitCAPI(void);
+
 /* Call a signal handler.  Until it returns, what other handlers raise waits.
    Returns a new reference, or NULL with an exception set. */
 extern PyObject *_PyInterrupts_CallHandler(PyThreadState *tstate,
