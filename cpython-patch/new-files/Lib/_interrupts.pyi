@@ -12,6 +12,9 @@ _Exit = TypeVar("_Exit")
 class _SupportsNext(Protocol[_T_co]):
     def __next__(self) -> _T_co: ...
 
+# A capsule: Include/cpython/pyinterrupts.h.
+C_API: object
+
 # Neither class can be called: new scopes are made by calling a scope.
 
 @final

@@ -1,0 +1,304 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# distutils: extra_compile_args = -fopenmp
+# distutils: extra_link_args = -fopenmp
+"""Three pieces of work that can be interrupted, in Cython.
+
+A loop over an array, a recursion, and a computation by several threads.  Each has memory
+and a temporary file while it runs, and leaves neither behind, whatever ends it: live()
+tells.  The modules sample_c and sample_rust do the same.
+"""
+
+import os
+
+from cython.parallel cimport parallel, prange
+from libc.errno cimport errno
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from posix.unistd cimport close as close_fd, unlink
+
+from interruptible cimport (
+    backend_name, begin, check_gil, check_region, close, decisions, end,
+    interruptible_ready, pending, region, team_begin, team_check, team_leave)
+
+cdef extern from "<stdlib.h>":
+    int mkstemp(char *template) nogil
+
+cdef extern from *:
+    """
+    #define SAMPLE_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+    #define SAMPLE_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    """
+    void store "SAMPLE_STORE"(uint32_t *, uint32_t) noexcept nogil
+    uint32_t load "SAMPLE_LOAD"(uint32_t *) noexcept nogil
+
+# So that the import says what is wrong with the interpreter, not the first call.
+interruptible_ready()
+
+# How many elements are added between two checks: about half a microsecond.
+cdef enum:
+    BLOCK = 512
+    MAX_THREADS = 1024
+
+# Changed with the GIL held.
+cdef Py_ssize_t live_bytes = 0
+cdef Py_ssize_t live_files = 0
+cdef dict the_last_stop = {}
+
+
+# --- What a call owns ---
+
+cdef class Work:
+    """Memory and a file.  Whoever makes one calls close() in a finally clause.
+
+    All of it is C: no Python code runs here that an interrupt could cut short.
+    """
+
+    cdef char *memory
+    cdef size_t size
+    cdef char *path
+    cdef int fd
+
+    def __cinit__(self):
+        self.memory = NULL
+        self.path = NULL
+        self.fd = -1
+
+    cdef int open(self, size_t size, bytes directory) except -1:
+        global live_bytes, live_files
+        cdef bytes name = directory + b'/sample_cython-XXXXXX\0'
+        self.size = size + len(name)
+        self.memory = <char *>malloc(self.size)
+        if self.memory == NULL:
+            raise MemoryError
+        live_bytes += self.size
+        self.path = self.memory + size
+        memcpy(self.path, <const char *>name, len(name))
+        self.fd = mkstemp(self.path)
+        if self.fd < 0:
+            raise OSError(errno, os.strerror(errno), os.fsdecode(directory))
+        live_files += 1
+        return 0
+
+    cdef void close(self) noexcept:
+        global live_bytes, live_files
+        if self.fd >= 0:
+            close_fd(self.fd)
+            unlink(self.path)
+            self.fd = -1
+            live_files -= 1
+        if self.memory != NULL:
+            free(self.memory)
+            self.memory = NULL
+            live_bytes -= self.size
+
+
+# --- A loop, GIL released ---
+
+cdef double sum_block(const double *values, Py_ssize_t count) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t i
+    for i in range(count):
+        total += values[i]
+    return total
+
+
+cdef double sum_laps(region *r, const double *values, Py_ssize_t count,
+                     Py_ssize_t repeat) except? -1 nogil:
+    cdef double total = 0
+    cdef Py_ssize_t lap, i
+    for lap in range(repeat):
+        # A lap over nothing is checked, too.
+        check_region(r)
+        i = 0
+        while i < count:
+            check_region(r)
+            total += sum_block(values + i, min(<Py_ssize_t>BLOCK, count - i))
+            i += BLOCK
+    return total
+
+
+def sum_array(const double[::1] values not None, Py_ssize_t repeat, directory, /):
+    """The sum of the float64 buffer values, taken repeat times."""
+    cdef bytes folder = os.fsencode(directory)
+    cdef Py_ssize_t count = values.shape[0]
+    cdef Work work = Work()
+    cdef region r
+    cdef double total
+    try:
+        # The buffer may be written to while the GIL is released: work on a copy.
+        work.open(count * sizeof(double), folder)
+        if count:
+            memcpy(work.memory, &values[0], count * sizeof(double))
+        begin(&r)
+        try:
+            with nogil:
+                total = sum_laps(&r, <double *>work.memory, count, repeat)
+            return total
+        finally:
+            close(&r)
+    finally:
+        work.close()
+
+
+# --- A recursion, GIL held ---
+
+# Solutions with the rows above already filled.  The sets of columns and diagonals that
+# are attacked are bits.  check_gil() needs no region.
+cdef Py_ssize_t place(uint32_t *board, uint32_t all_fields, int row, uint32_t columns,
+                      uint32_t left, uint32_t right) except -1:
+    check_gil()
+    if columns == all_fields:
+        return 1
+    cdef Py_ssize_t solutions = 0
+    cdef uint32_t field, free_fields = all_fields & ~(columns | left | right)
+    while free_fields:
+        field = free_fields & (0 - free_fields)
+        free_fields ^= field
+        board[row] = field
+        solutions += place(board, all_fields, row + 1, columns | field,
+                           (left | field) << 1, (right | field) >> 1)
+    return solutions
+
+
+def queens(int n, directory, /):
+    """In how many ways n queens stand on a board without attacking each other."""
+    if not 1 <= n <= 31:
+        raise ValueError(f'n must be from 1 to 31, not {n}')
+    cdef bytes folder = os.fsencode(directory)
+    cdef Work work = Work()
+    try:
+        work.open(n * sizeof(uint32_t), folder)
+        return place(<uint32_t *>work.memory, (<uint32_t>1 << n) - 1, 0, 0, 0, 0)
+    finally:
+        work.close()
+
+
+# --- Several threads, GIL released ---
+
+cdef double seconds() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec + now.tv_nsec * 1e-9
+
+
+# What one part of the array leaves.
+cdef struct Share:
+    double total
+    double stopped_at       # 0: not stopped
+    Py_ssize_t passed_after
+
+
+# A check that also counts what must not happen: that it passes although some worker has
+# seen before that something waits, and the owner has not decided about it yet.  Decisions
+# are numbered; `seen` is the latest number that anybody waits for.
+cdef bint stop(region *r, uint32_t *seen, Share *share) noexcept nogil:
+    cdef uint32_t awaited, after = decisions(r) + 1
+    if pending(r):
+        store(seen, after)
+    awaited = load(seen)
+    if team_check(r):
+        return True
+    if <int>(awaited - decisions(r)) > 0:
+        share.passed_after += 1
+    return False
+
+
+cdef void sum_share(region *r, uint32_t *seen, Share *share, const double *values,
+                    Py_ssize_t count, Py_ssize_t repeat) noexcept nogil:
+    cdef Py_ssize_t lap, i
+    for lap in range(repeat):
+        i = 0
+        while True:
+            if stop(r, seen, share):
+                share.stopped_at = seconds()
+                return
+            share.total += sum_block(values + i, min(<Py_ssize_t>BLOCK, count - i))
+            i += BLOCK
+            if i >= count:
+                break
+
+
+def parallel_sum(const double[::1] values not None, Py_ssize_t repeat, int threads,
+                 directory, /):
+    """The sum of the float64 buffer values, taken repeat times, by several threads."""
+    if not 1 <= threads <= MAX_THREADS:
+        raise ValueError(f'threads must be from 1 to {<int>MAX_THREADS}, not {threads}')
+    cdef bytes folder = os.fsencode(directory)
+    cdef Py_ssize_t count = values.shape[0]
+    cdef Py_ssize_t part = count // threads
+    cdef size_t shares_size = threads * sizeof(Share)
+    cdef Work work = Work()
+    cdef Share *shares
+    cdef double *copy
+    cdef region r
+    cdef uint32_t seen = 0
+    cdef uint32_t *seen_by_all = &seen
+    cdef int number
+    cdef double total = 0
+    try:
+        work.open(shares_size + count * sizeof(double), folder)
+        shares = <Share *>work.memory
+        copy = <double *>(work.memory + shares_size)
+        memset(shares, 0, shares_size)
+        if count:
+            memcpy(copy, &values[0], count * sizeof(double))
+        begin(&r)
+        try:
+            team_begin(&r)
+            with nogil, parallel(num_threads=threads):
+                for number in prange(threads, schedule='static', chunksize=1):
+                    sum_share(&r, seen_by_all, &shares[number], copy + number * part,
+                              part if number < threads - 1
+                              else count - number * part, repeat)
+                # Not prange alone: here the owner answers while others still work.
+                team_leave(&r)
+            try:
+                end(&r)
+            except:
+                note_stop(shares, threads)
+                raise
+        finally:
+            close(&r)
+        for number in range(threads):
+            total += shares[number].total
+        return total
+    finally:
+        work.close()
+
+
+cdef note_stop(Share *shares, int threads):
+    global the_last_stop
+    cdef double first = 0, last = 0
+    cdef Py_ssize_t passed_after = 0
+    cdef int i
+    for i in range(threads):
+        passed_after += shares[i].passed_after
+        if shares[i].stopped_at == 0:
+            continue                # had finished before
+        if first == 0 or shares[i].stopped_at < first:
+            first = shares[i].stopped_at
+        last = max(last, shares[i].stopped_at)
+    the_last_stop = {'passed_after': passed_after, 'spread': last - first}
+
+
+# --- About it ---
+
+def live():
+    """(bytes, files): what calls of this module have allocated and opened now."""
+    return live_bytes, live_files
+
+
+def backend():
+    """'native' or 'fallback'."""
+    return backend_name().decode()
+
+
+def last_stop():
+    """Of the parallel_sum() that was interrupted last, {} if none was.
+
+    passed_after: how many checks passed although a worker had seen the flag;
+    spread: seconds from the first worker's stop to the last one's.
+    """
+    return dict(the_last_stop)
