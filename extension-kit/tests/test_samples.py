@@ -9,7 +9,9 @@ Other arguments go to unittest.
 
 import argparse
 import array
+import ctypes
 import faulthandler
+import functools
 import importlib
 import os
 import random
@@ -39,6 +41,10 @@ ENDLESS = {
     'parallel_sum':
         lambda folder: sample.parallel_sum(VALUES, FOREVER, 3, folder),
 }
+
+
+# That of signal looks for signals when it has sent one.
+raise_signal = ctypes.CDLL(None)['raise']
 
 
 def repeat_for(call, seconds):
@@ -443,6 +449,69 @@ class InCleanup(SignalCase):
     def test_queens(self):
         size = queens_for(0.15)
         self.check(lambda: sample.queens(size, self.folder))
+
+
+class Pending(SignalCase):
+    """Something has come already when the work begins, and waits to be raised."""
+
+    def setUp(self):
+        super().setUp()
+        if not really_native():
+            self.skipTest('only an interpreter with _interrupts lets it wait')
+        def call(repeat):
+            return sample.sum_array(VALUES, repeat, self.folder)
+        # A function in Python would be a check point.
+        self.sum = functools.partial(sample.sum_array, VALUES,
+                                     repeat_for(call, 0.5), self.folder)
+
+    def check(self, call):
+        start = time.process_time()
+        with self.assertRaises(KeyboardInterrupt):
+            call()
+        self.assertLess(time.process_time() - start, 0.25)
+        self.assert_clean()
+
+    def test_on_its_way_to_a_try(self):
+        def call():
+            raise_signal(signal.SIGINT)
+            try:
+                self.sum()
+            finally:
+                pass
+
+        self.check(call)
+
+    def test_generator_that_masks(self):
+        def masks():
+            with threading.nointerrupts:
+                raise_signal(signal.SIGINT)
+                yield
+
+        def call():
+            for _ in masks():
+                self.sum()
+
+        self.check(call)
+
+    def test_second_of_two(self):
+        class First(Exception):
+            pass
+
+        def raise_first(signum, frame):
+            raise First
+
+        before = signal.signal(signal.SIGUSR1, raise_first)
+        self.addCleanup(signal.signal, signal.SIGUSR1, before)
+
+        def call():
+            try:
+                with threading.nointerrupts:
+                    raise_signal(signal.SIGUSR1)
+                    threading.current_thread().interrupt(KeyboardInterrupt)
+            except First:
+                self.sum()
+
+        self.check(call)
 
 
 class OtherThreads(Case):

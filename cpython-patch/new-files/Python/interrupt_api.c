@@ -177,6 +177,12 @@ PyInterrupt_RemovePoller(const PyInterruptPoller *poller)
     return 0;
 }
 
+void
+_PyInterrupts_PollersAfterFork(void)
+{
+    _PyMutex_at_fork_reinit(&pollers_mutex);
+}
+
 /* Tell all but `but` that this signal has been dealt with. */
 static void
 tell_pollers(const PyInterruptPoller *but, int signum)

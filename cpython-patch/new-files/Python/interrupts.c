@@ -923,11 +923,9 @@ _PyInterrupts_Flag(PyThreadState *tstate)
         if (err < 0) {
             return NULL;
         }
-        if (_PyInterrupts_MustLook(tstate)) {
-            /* What came before has raised no flag. */
-            _PyInterruptCore_RaiseFlag(state);
-        }
     }
+    /* What came before there was one, or was left for later. */
+    _PyInterrupts_RaiseFlagAgain(tstate);
     return _PyInterruptCore_Flag(state);
 }
 
@@ -1287,8 +1285,12 @@ take_timeout(PyThreadState *tstate, int place)
             unlock_carried(tstate->interp);
         }
     }
-    if (answer == 2 || (exc != NULL && _PyInterruptCore_AnyTimeoutDue(state))) {
+    if (exc != NULL && _PyInterruptCore_AnyTimeoutDue(state)) {
         set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
+    }
+    else if (answer == 2) {
+        /* As in MustWait(): code that polls would spin. */
+        _Py_set_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     }
     return Py_XNewRef((PyObject *)exc);
 }

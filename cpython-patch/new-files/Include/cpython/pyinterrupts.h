@@ -30,8 +30,9 @@ enum {
    itself. */
 typedef struct {
     const char *name;
-    /* Somebody else has dealt with this signal: forget it.  The caller is attached
-       to an interpreter; nothing may be raised, and no poller added or removed. */
+    /* Somebody else deals with this signal: forget it.  The caller is attached to an
+       interpreter, and must stay so; nothing may be raised, and no poller added or
+       removed. */
     void (*taken)(int signum, void *arg);
     void *arg;
 } PyInterruptPoller;

@@ -68,13 +68,23 @@ extern uintptr_t _PyInterrupts_EnterGuard(PyThreadState *tstate, int hard,
    memory. */
 extern const volatile uint32_t *_PyInterrupts_Flag(PyThreadState *tstate);
 
-/* Has PyErr_CheckSignals() anything to do?  It also runs the GC. */
+/* Those of the eval breaker that interrupts have. */
+#define _PyInterrupts_BITS (_PY_SIGNALS_PENDING_BIT | _PY_INTERRUPTS_PENDING_BIT \
+                            | _PY_ASYNC_EXCEPTION_BIT)
+
+static inline int
+_PyInterrupts_BitsUp(PyThreadState *tstate)
+{
+    return (_Py_atomic_load_uintptr_relaxed(&tstate->eval_breaker)
+            & _PyInterrupts_BITS) != 0;
+}
+
+/* Has PyErr_CheckSignals() anything to do in this thread?  It also runs the GC. */
 static inline int
 _PyInterrupts_MustLook(PyThreadState *tstate)
 {
-    uintptr_t bits = (_PY_SIGNALS_PENDING_BIT | _PY_INTERRUPTS_PENDING_BIT
-                      | _PY_ASYNC_EXCEPTION_BIT | _PY_GC_SCHEDULED_BIT);
-    return ((_Py_atomic_load_uintptr_relaxed(&tstate->eval_breaker) & bits) != 0
+    return ((_Py_atomic_load_uintptr_relaxed(&tstate->eval_breaker)
+             & (_PyInterrupts_BITS | _PY_GC_SCHEDULED_BIT)) != 0
             || _PyInterruptState_FlagIsUp(
                     &((_PyThreadStateImpl *)tstate)->interrupts));
 }
@@ -84,6 +94,15 @@ static inline void
 _PyInterrupts_RaiseFlag(PyThreadState *tstate)
 {
     _PyInterruptCore_RaiseFlag(&((_PyThreadStateImpl *)tstate)->interrupts);
+}
+
+/* The flag was taken down, and bits were left: for code that polls. */
+static inline void
+_PyInterrupts_RaiseFlagAgain(PyThreadState *tstate)
+{
+    if (_PyInterrupts_BitsUp(tstate)) {
+        _PyInterrupts_RaiseFlag(tstate);
+    }
 }
 
 /* Before those bits are read.  Return whether it was up. */
@@ -97,6 +116,9 @@ _PyInterrupts_TakeFlag(PyThreadState *tstate)
 /* The Python handler of this signal is about to be called: tell those that have noted the
    signal themselves. */
 extern void _PyInterrupts_SignalTaken(int signum);
+
+/* In the child of a fork, nobody holds the lock on them. */
+extern void _PyInterrupts_PollersAfterFork(void);
 
 /* The capsule for extension modules.  A new reference, or NULL with an exception. */
 PyAPI_FUNC(PyObject *) _PyInterrupts_NewCAPI(void);

@@ -4,13 +4,16 @@ The functions are called by ctypes.  What goes on while C code polls, and no che
 point of the eval loop is passed, is tested with modules that poll.
 """
 
+import _interrupts
+import functools
+import operator
 import os
 import signal
 import sys
 import threading
 import unittest
 from test import support
-from test.support import import_helper, threading_helper
+from test.support import import_helper, os_helper, threading_helper
 
 ctypes = import_helper.import_module('ctypes')
 
@@ -227,6 +230,39 @@ class CheckTests(unittest.TestCase):
         self.assertEqual(found, [0, 0, 1, 1, 0])
 
 
+class CompletedTests(unittest.TestCase):
+    """A call that has done its work does not look, and loses nothing."""
+
+    def write(self, interrupt):
+        """Interrupt a write when what was accepted before is on its way."""
+        self.addCleanup(os_helper.unlink, os_helper.TESTFN)
+        with open(os_helper.TESTFN, 'w', encoding='ascii') as file:
+            file.buffer.write(b'a' * 5000)
+            file.write('b' * 4000)
+            with self.assertRaises(Stop):
+                # No check point comes in between.
+                list(map(operator.call, [
+                    interrupt, functools.partial(file.write, 'c' * 5000)]))
+        with open(os_helper.TESTFN, encoding='ascii') as file:
+            text = file.read()
+        self.assertEqual([text.count(char) for char in 'abc'],
+                         [5000, 4000, 5000])
+
+    def test_write_in_thread(self):
+        in_thread(lambda: self.write(functools.partial(
+            _interrupts.send, threading.get_ident(), Stop)))
+
+    def test_write(self):
+        def handler(signum, frame):
+            raise Stop
+
+        before = signal.signal(signal.SIGINT, handler)
+        self.addCleanup(signal.signal, signal.SIGINT, before)
+        # That of the signal module looks for it.
+        send = ctypes.CDLL(None)['raise']
+        self.write(functools.partial(send, int(signal.SIGINT)))
+
+
 class MaskTests(unittest.TestCase):
     def masked(self, kind, function):
         """Call it masked; return what was raised at the end, or None."""
@@ -400,7 +436,6 @@ class TableTests(unittest.TestCase):
     """What modules take from the capsule."""
 
     def table(self):
-        import _interrupts
         get = function('PyCapsule_GetPointer', ctypes.c_void_p,
                        ctypes.py_object, ctypes.c_char_p)
         return get(_interrupts.C_API, b'_interrupts.C_API')
@@ -421,7 +456,6 @@ class TableTests(unittest.TestCase):
                              ctypes.cast(symbol, ctypes.c_void_p).value)
 
     def test_imported_again(self):
-        import _interrupts
         old = sys.modules.pop('_interrupts')
         try:
             import _interrupts as new
