@@ -41,8 +41,9 @@ IPRIV_SHARED const interruptible_cy_masks *interruptible_cy_the_masks =
     &interruptible_cy_no_masks;
 IPRIV_SHARED int interruptible_cy_is_ready;
 
-/* Imports what there is, once.  GIL held.  0, or -1 with an exception. */
-IPRIV_SLOW int
+/* Imports what there is, once.  GIL held.  0, or -1 with an exception.  Not
+   IPRIV_SLOW: every begin calls it, and the loops after that are not cold. */
+IPRIV_NOINLINE int
 interruptible_cy_ready(void)
 {
     if (interruptible_cy_is_ready) {
@@ -380,16 +381,30 @@ interruptible_cy_begin(interruptible_region *r)
     return interruptible_begin(r) < 0 || ready < 0 ? -1 : 0;
 }
 
+IPRIV_SLOW int
+interruptible_cy_region_slow(interruptible_region *r)
+{
+    return interruptible_cy_masked() ? 0 : ipriv_check(r, 0);
+}
+
+IPRIV_SLOW int
+interruptible_cy_region_slow_nogil(interruptible_region *r)
+{
+    return interruptible_cy_masked() ? 0 : ipriv_check_nogil(r);
+}
+
+/* As the header's: masked() is asked for only where something has come. */
 static inline int
 interruptible_cy_region_check(interruptible_region *r)
 {
-    return interruptible_cy_masked() ? 0 : interruptible_check(r);
+    return IPRIV_UNLIKELY(ipriv_is_slow(r)) ? interruptible_cy_region_slow(r) : 0;
 }
 
 static inline int
 interruptible_cy_region_check_nogil(interruptible_region *r)
 {
-    return interruptible_cy_masked() ? 0 : interruptible_check_nogil(r);
+    return IPRIV_UNLIKELY(ipriv_is_slow(r))
+           ? interruptible_cy_region_slow_nogil(r) : 0;
 }
 
 /* For a finally clause: whatever has happened, what is raised stays raised. */

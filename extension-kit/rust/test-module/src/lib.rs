@@ -774,28 +774,39 @@ fn fake_masks(py: Python<'_>, number: i32) -> PyResult<()> {
     Ok(())
 }
 
-/// Nanoseconds that one check takes. Kinds: none, check, attached, detached, worker.
+/// Sums `values`, `laps` times, with a check in each turn: (seconds, sum).
+/// Ways: none, check, attached, detached, worker.
 #[pyfunction]
-fn measure(py: Python<'_>, kind: &str, checks: u32) -> PyResult<f64> {
-    fn time(checks: u32, mut check: impl FnMut() -> bool) -> f64 {
+fn time_sum(py: Python<'_>, way: &str, values: Vec<f64>, laps: usize) -> PyResult<(f64, f64)> {
+    // Where something is to be dropped in the same function, LLVM may keep the sum in memory
+    // instead of a register, because the slow path of a check is a call: 2 ns a turn.
+    #[inline(never)]
+    fn time<E>(
+        values: &[f64],
+        laps: usize,
+        mut check: impl FnMut() -> Result<(), E>,
+    ) -> Result<(f64, f64), E> {
         let start = Instant::now();
-        for _ in 0..checks {
-            if std::hint::black_box(check()) {
-                return f64::NAN;
+        let mut sum = 0.0;
+        for _ in 0..laps {
+            for value in values {
+                check()?;
+                sum += value;
             }
         }
-        start.elapsed().as_nanos() as f64 / f64::from(checks)
+        Ok((start.elapsed().as_secs_f64(), sum))
     }
     let region = Region::begin(py)?;
     let worker = region.worker();
-    Ok(match kind {
-        "none" => time(checks, || false),
-        "check" => time(checks, || interruptible::check(py).is_err()),
-        "attached" => time(checks, || region.check(py).is_err()),
-        "detached" => py.detach(|| time(checks, || region.check_detached().is_err())),
-        "worker" => py.detach(|| time(checks, || worker.check().is_err())),
-        _ => return Err(PyValueError::new_err("no such kind")),
-    })
+    let result = match way {
+        "none" => py.detach(|| time(&values, laps, || Ok(()))),
+        "check" => return time(&values, laps, || interruptible::check(py)),
+        "attached" => return time(&values, laps, || region.check(py)),
+        "detached" => py.detach(|| time(&values, laps, || region.check_detached())),
+        "worker" => py.detach(|| time(&values, laps, || worker.check())),
+        _ => return Err(PyValueError::new_err(format!("there is no way {way:?}"))),
+    };
+    region.finish_with(py, result)
 }
 
 /// Errors of one's own.
@@ -837,7 +848,7 @@ fn interruptible_test(module: &Bound<'_, PyModule>) -> PyResult<()> {
         };
     }
     add! {
-        send_signals sent passed alive import_ backend set_interval measure
+        send_signals sent passed alive import_ backend set_interval time_sum
         spin_check spin_attached spin_detached spin_slowly spin_recursively
         spin_iterator spin_iterator_attached spin_macro spin_macro_detached spin_own_error
         fail_after_stop forget_region mix_up_regions wrong_thread panic_in_region
