@@ -593,7 +593,152 @@ masked_run(PyObject *Py_UNUSED(module), PyObject *args)
     return PyLong_FromUnsignedLong(decisions);
 }
 
+/* --- Frameworks that see signals by themselves --------------------------- */
+
+/* What the interpreter's header calls PyInterruptPoller. */
+typedef struct {
+    const char *name;
+    void (*taken)(int signum, void *arg);
+    void *arg;
+} poller;
+
+/* Each has a handler of its own before that of Python, remembers the signal,
+   and raises KeyboardInterrupt when it polls: as Python would do, too. */
+typedef struct {
+    poller poller;
+    volatile sig_atomic_t pending;
+    int raised;
+    int told;
+} framework;
+
+static void
+forget(int Py_UNUSED(signum), void *arg)
+{
+    framework *self = (framework *)arg;
+    self->pending = 0;
+    self->told++;
+}
+
+static framework frameworks[2] = {
+    {{"one", forget, &frameworks[0]}, 0, 0, 0},
+    {{"other", forget, &frameworks[1]}, 0, 0, 0},
+};
+static struct sigaction python_action;
+
+static void
+see_signal(int signum)
+{
+    python_action.sa_handler(signum);
+    frameworks[0].pending = frameworks[1].pending = 1;
+}
+
+static const interruptible_capi *
+need_table(void)
+{
+    const interruptible_capi *table = interruptible_table();
+    if (table == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "only the native backend has pollers");
+    }
+    return table;
+}
+
+static PyObject *
+frameworks_start(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    const interruptible_capi *table = need_table();
+    if (table == NULL) {
+        return NULL;
+    }
+    for (int i = 0; i < 2; i++) {
+        frameworks[i].pending = frameworks[i].raised = frameworks[i].told = 0;
+        if (table->add_poller(&frameworks[i].poller) < 0) {
+            return NULL;
+        }
+    }
+    struct sigaction action = {0};
+    action.sa_handler = see_signal;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, &python_action);
+    Py_RETURN_NONE;
+}
+
+/* 0; -1 with KeyboardInterrupt. */
+static int
+poll_framework(const interruptible_capi *table, framework *self, int ask)
+{
+    if (!self->pending) {
+        return 0;
+    }
+    self->pending = 0;
+    int mine = ask ? table->claim(&self->poller, SIGINT) : 1;
+    if (mine > 0) {
+        self->raised++;
+        PyErr_SetNone(PyExc_KeyboardInterrupt);
+        return -1;
+    }
+    return mine;
+}
+
+/* frameworks_work(turns, ask): both poll in each turn; without ask they raise
+   without having claimed the signal. */
+static PyObject *
+frameworks_work(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    Py_ssize_t turns;
+    int ask;
+    const interruptible_capi *table = need_table();
+    if (table == NULL || !PyArg_ParseTuple(args, "np", &turns, &ask)) {
+        return NULL;
+    }
+    for (Py_ssize_t turn = 0; turn < turns; turn++) {
+        for (int i = 0; i < 2; i++) {
+            if (poll_framework(table, &frameworks[i], ask) < 0) {
+                return NULL;
+            }
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+/* What each has raised, and how often each was told. */
+static PyObject *
+frameworks_stop(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    const interruptible_capi *table = need_table();
+    if (table == NULL) {
+        return NULL;
+    }
+    sigaction(SIGINT, &python_action, NULL);
+    for (int i = 0; i < 2; i++) {
+        if (table->remove_poller(&frameworks[i].poller) < 0) {
+            return NULL;
+        }
+    }
+    return Py_BuildValue("(ii)(ii)", frameworks[0].raised,
+                         frameworks[1].raised, frameworks[0].told,
+                         frameworks[1].told);
+}
+
+/* claim_in_turn(): a signal, and both claim it before anybody else can look:
+   the two answers. */
+static PyObject *
+claim_in_turn(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    const interruptible_capi *table = need_table();
+    if (table == NULL) {
+        return NULL;
+    }
+    raise(SIGINT);
+    int first = table->claim(&frameworks[0].poller, SIGINT);
+    int second = table->claim(&frameworks[1].poller, SIGINT);
+    return Py_BuildValue("ii", first, second);
+}
+
 static PyMethodDef kit_methods[] = {
+    {"frameworks_start", frameworks_start, METH_NOARGS, NULL},
+    {"frameworks_work", frameworks_work, METH_VARARGS, NULL},
+    {"frameworks_stop", frameworks_stop, METH_NOARGS, NULL},
+    {"claim_in_turn", claim_in_turn, METH_NOARGS, NULL},
     {"import_kit", import_kit, METH_VARARGS, NULL},
     {"backend", backend, METH_NOARGS, NULL},
     {"reason", reason, METH_NOARGS, NULL},

@@ -9,6 +9,7 @@ Other arguments go to unittest.
 import argparse
 import faulthandler
 import os
+import random
 import signal
 import statistics
 import sys
@@ -436,6 +437,75 @@ class Team(Case):
             sender.send(signal.SIGINT, 0.02)
             while True:
                 kit.region_check(region, 'worker')
+
+
+class Frameworks(Case):
+    """Two that have handlers of their own and raise KeyboardInterrupt."""
+
+    def setUp(self):
+        super().setUp()
+        if not really_native():
+            self.skipTest('only an interpreter with _interrupts has pollers')
+        kit.frameworks_start()
+        self.running = True
+        self.addCleanup(self.stop)
+
+    def stop(self):
+        if self.running:
+            self.running = False
+            return kit.frameworks_stop()
+
+    def test_claim(self):
+        self.assertEqual(kit.claim_in_turn(), (1, 0))
+        # Here Python would raise it.
+        for _ in range(100):
+            pass
+        self.assertEqual(self.handled, [])
+        raised, told = self.stop()
+        self.assertEqual(told, (0, 1))
+
+    def interrupt_often(self, times, ask):
+        """How many exceptions each of so many signals has raised."""
+        from threading import interrupts, nointerrupts
+
+        def poll():
+            try:
+                with interrupts:
+                    while True:
+                        kit.frameworks_work(random.choice([1, 300]), ask)
+                        if sent.is_set():
+                            # All who would raise one more have had their turn.
+                            kit.frameworks_work(1, ask)
+                            return False
+            except KeyboardInterrupt:
+                return True
+
+        counts = []
+        sender = signals.Sender()
+        self.addCleanup(sender.close)
+        with nointerrupts:
+            for _ in range(times):
+                sent = threading.Event()
+                sender.send(signal.SIGINT, random.uniform(0, 0.002))
+                count = int(poll())
+                sender.wait()
+                sent.set()
+                while poll():
+                    count += 1
+                counts.append(count)
+        return counts
+
+    def test_one_exception(self):
+        counts = self.interrupt_often(200, ask=True)
+        self.assertEqual(counts, [1] * 200)
+        raised, told = self.stop()
+        self.assertEqual(sum(raised) + len(self.handled), 200)
+        # Python and at least one of the two have had their turn.
+        self.assertGreater(min(sum(raised), len(self.handled)), 0)
+
+    def test_without_claim(self):
+        # What the test above would find.
+        self.assertGreater(max(self.interrupt_often(20, ask=False)), 1)
 
 
 class Masks(Case):
