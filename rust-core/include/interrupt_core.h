@@ -550,6 +550,10 @@ _PyInterruptCore_API(void) _PyInterruptCore_DropWaiting(
  * to call in a signal handler says so; all keep errno.
  */
 
+/* An interpreter is initialized: the kick signal and the limits are as by default,
+ * whatever an earlier one in this process has chosen. */
+_PyInterruptCore_API(void) _PyInterruptCore_SetDefaults(void);
+
 /* Use this signal from now on (by default SIGURG); 0: none.  Returns -1 if that is
  * not possible. */
 _PyInterruptCore_API(int) _PyInterruptCore_SetKickSignal(int signum);

@@ -1259,6 +1259,14 @@ unsafe fn record_of(state: *const InterruptState) -> Option<&'static Record> {
 
 /// See the header.
 #[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_SetDefaults() {
+    // Can be chosen everywhere.
+    let _ = platform::set_signal(platform::DEFAULT_SIGNAL);
+    force::set_limits(&force::Limits::default());
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
 pub extern "C" fn _PyInterruptCore_SetKickSignal(signal: c_int) -> c_int {
     if platform::set_signal(signal).is_ok() {
         0

@@ -198,6 +198,17 @@ frame:
 }
 
 
+/* Is this `python`, and not an application that has the interpreter in it?  Its
+   stderr is its own. */
+static int is_program = 0;
+
+void
+_PyInterrupts_IsProgram(void)
+{
+    is_program = 1;
+}
+
+
 /* The off switch */
 
 /* Store what is set as the number of the kick signal.  Return whether something is; -1
@@ -258,6 +269,8 @@ read_limits(const PyConfig *config)
 PyStatus
 _PyInterrupts_Init(const PyConfig *config)
 {
+    is_program = 0;
+    _PyInterruptCore_SetDefaults();
     int signum;
     int chosen = read_kick_signal(config, &signum);
     if (chosen < 0
@@ -728,16 +741,6 @@ is_blocked(const void *kick)
     return (tstate != NULL && is_detached(tstate)
             && (const void *)interrupt_state(tstate)->kick == kick
             && _PyInterrupts_Detached(tstate));
-}
-
-/* Is this `python`, and not an application that has the interpreter in it?  Its
-   stderr is its own. */
-static int is_program = 0;
-
-void
-_PyInterrupts_IsProgram(void)
-{
-    is_program = 1;
 }
 
 #ifdef O_NONBLOCK

@@ -14,10 +14,12 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 use super::NotPossible;
 use super::registry;
 
-/// The signal, 0 for none. Relaxed: set while the interpreter starts. Go and others
-/// use SIGURG for the same: debuggers pass it on, by default it does nothing, and
-/// whoever wants it has to be ready for stray ones anyway.
-static SIGNAL: AtomicI32 = AtomicI32::new(libc::SIGURG);
+/// Go and others use SIGURG for the same: debuggers pass it on, by default it does
+/// nothing, and whoever wants it has to be ready for stray ones anyway.
+pub const DEFAULT_SIGNAL: c_int = libc::SIGURG;
+
+/// The signal, 0 for none. Relaxed: set while the interpreter starts.
+static SIGNAL: AtomicI32 = AtomicI32::new(DEFAULT_SIGNAL);
 
 /// Who handled the signal before us; null before we do. Published with Release, read
 /// by handlers with Acquire.

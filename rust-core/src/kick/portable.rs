@@ -10,6 +10,9 @@ pub type IsBlocked = unsafe extern "C" fn(record: *const c_void) -> c_int;
 /// See `linux.rs`.
 pub type OnAlarm = unsafe extern "C" fn(record: *const c_void, signal: c_int) -> c_int;
 
+/// None.
+pub const DEFAULT_SIGNAL: c_int = 0;
+
 /// There is no signal to choose.
 ///
 /// # Errors
