@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
+# cython: freethreading_compatible=True
 # distutils: extra_compile_args = -fopenmp
 # distutils: extra_link_args = -fopenmp
 """Three pieces of work that can be interrupted, in Cython.
@@ -6,6 +7,9 @@
 A loop over an array, a recursion, and a computation by several threads.  Each has memory
 and a temporary file while it runs, and leaves neither behind, whatever ends it: live()
 tells.  The modules sample_c and sample_rust do the same.
+
+It needs no GIL.  An interpreter with a GIL of its own cannot have it: Cython 3.3 keeps what
+is global in a module for the process, and typed memoryviews do not work there.
 """
 
 import os
@@ -29,9 +33,13 @@ cdef extern from *:
     """
     #define SAMPLE_STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
     #define SAMPLE_LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+    #define SAMPLE_ADD(p, n) __atomic_add_fetch((p), (n), __ATOMIC_RELAXED)
     """
     void store "SAMPLE_STORE"(uint32_t *, uint32_t) noexcept nogil
     uint32_t load "SAMPLE_LOAD"(uint32_t *) noexcept nogil
+    void store_size "SAMPLE_STORE"(Py_ssize_t *, Py_ssize_t) noexcept nogil
+    Py_ssize_t load_size "SAMPLE_LOAD"(Py_ssize_t *) noexcept nogil
+    void add "SAMPLE_ADD"(Py_ssize_t *, Py_ssize_t) noexcept nogil
 
 # So that the import says what is wrong with the interpreter, not the first call.
 interruptible_ready()
@@ -41,10 +49,12 @@ cdef enum:
     BLOCK = 512
     MAX_THREADS = 1024
 
-# Changed with the GIL held.
+# Atomic, for builds without a GIL.
 cdef Py_ssize_t live_bytes = 0
 cdef Py_ssize_t live_files = 0
-cdef dict the_last_stop = {}
+# Of the parallel_sum() that was interrupted last; nanoseconds, -1 if none was.
+cdef Py_ssize_t last_spread = -1
+cdef Py_ssize_t last_passed = 0
 
 
 # --- What a call owns ---
@@ -66,32 +76,30 @@ cdef class Work:
         self.fd = -1
 
     cdef int open(self, size_t size, bytes directory) except -1:
-        global live_bytes, live_files
         cdef bytes name = directory + b'/sample_cython-XXXXXX\0'
         self.size = size + len(name)
         self.memory = <char *>malloc(self.size)
         if self.memory == NULL:
             raise MemoryError
-        live_bytes += self.size
+        add(&live_bytes, self.size)
         self.path = self.memory + size
         memcpy(self.path, <const char *>name, len(name))
         self.fd = mkstemp(self.path)
         if self.fd < 0:
             raise OSError(errno, os.strerror(errno), os.fsdecode(directory))
-        live_files += 1
+        add(&live_files, 1)
         return 0
 
     cdef void close(self) noexcept:
-        global live_bytes, live_files
         if self.fd >= 0:
             close_fd(self.fd)
             unlink(self.path)
             self.fd = -1
-            live_files -= 1
+            add(&live_files, -1)
         if self.memory != NULL:
             free(self.memory)
             self.memory = NULL
-            live_bytes -= self.size
+            add(&live_bytes, -<Py_ssize_t>self.size)
 
 
 # --- A loop, GIL released ---
@@ -268,8 +276,7 @@ def parallel_sum(const double[::1] values not None, Py_ssize_t repeat, int threa
         work.close()
 
 
-cdef note_stop(Share *shares, int threads):
-    global the_last_stop
+cdef void note_stop(Share *shares, int threads) noexcept:
     cdef double first = 0, last = 0
     cdef Py_ssize_t passed_after = 0
     cdef int i
@@ -280,14 +287,15 @@ cdef note_stop(Share *shares, int threads):
         if first == 0 or shares[i].stopped_at < first:
             first = shares[i].stopped_at
         last = max(last, shares[i].stopped_at)
-    the_last_stop = {'passed_after': passed_after, 'spread': last - first}
+    store_size(&last_passed, passed_after)
+    store_size(&last_spread, <Py_ssize_t>((last - first) * 1e9))
 
 
 # --- About it ---
 
 def live():
     """(bytes, files): what calls of this module have allocated and opened now."""
-    return live_bytes, live_files
+    return load_size(&live_bytes), load_size(&live_files)
 
 
 def backend():
@@ -301,4 +309,7 @@ def last_stop():
     passed_after: how many checks passed although a worker had seen the flag;
     spread: seconds from the first worker's stop to the last one's.
     """
-    return dict(the_last_stop)
+    cdef Py_ssize_t spread = load_size(&last_spread)
+    if spread < 0:
+        return {}
+    return {'passed_after': load_size(&last_passed), 'spread': spread / 1e9}
