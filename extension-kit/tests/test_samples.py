@@ -579,6 +579,31 @@ class OtherThreads(Case):
         self.assert_clean()
 
 
+class Isolation(SignalCase):
+
+    def test_imported_again(self):
+        if sample.__name__ != 'sample_c':
+            self.skipTest('pyo3 and Cython make one module for the process')
+        del sys.modules[sample.__name__]
+        self.addCleanup(sys.modules.__setitem__, sample.__name__, sample)
+        again = importlib.import_module(sample.__name__)
+        self.assertIsNot(again, sample)
+        self.assertIsNot(again.parallel_sum, sample.parallel_sum)
+        # What one of them knows the other one does not.
+        self.call_interrupted(
+            lambda folder: again.parallel_sum(VALUES, FOREVER, 2, folder), 0.01)
+        self.assertEqual(again.live(), (0, 0))
+        sample_stop = sample.last_stop()
+        self.assertNotEqual(again.last_stop(), {})
+        third = self.import_third()
+        self.assertEqual(third.last_stop(), {})
+        self.assertEqual(sample.last_stop(), sample_stop)
+
+    def import_third(self):
+        del sys.modules[sample.__name__]
+        return importlib.import_module(sample.__name__)
+
+
 class Imports(Case):
 
     ENTRIES = ('flag', 'count', 'check', 'check_blocked', 'is_masked', 'mask',

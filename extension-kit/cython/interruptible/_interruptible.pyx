@@ -1,4 +1,4 @@
-# cython: language_level=3
+# cython: language_level=3, freethreading_compatible=True
 """The part of the package that Python code uses."""
 
 from cpython.pycapsule cimport PyCapsule_New

@@ -236,7 +236,7 @@ fn backend() -> &'static str {
 }
 
 /// A module in Rust that can be interrupted in each of its loops.
-#[pymodule]
+#[pymodule(gil_used = false)]
 fn sample_rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interruptible::import(module.py(), Require::Any)?;
     module.add_function(wrap_pyfunction!(sum_array, module)?)?;
