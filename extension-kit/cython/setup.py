@@ -34,8 +34,8 @@ class build_py_with_header(build_py):
 
 os.chdir(HERE)
 setup(
-    packages=['interruptible', 'interruptible.compile'],
-    package_data={'interruptible': ['__init__.pxd', 'include/*.h']},
+    packages=['interruptible', 'interruptible.compile', 'interruptible.include'],
+    package_data={'interruptible': ['__init__.pxd'], 'interruptible.include': ['*.h']},
     ext_modules=cythonize(
         [Extension('interruptible._interruptible', ['interruptible/_interruptible.pyx'],
                    include_dirs=[str(HEADER.parent), 'interruptible/include'],

@@ -4,7 +4,8 @@
 
 In DIR then: sample_c, kit_test_c, fake_interrupts, sample_cython, sample_rust;
 in DIR/pthreads: the sample_c that uses threads of its own where the one in DIR
-uses OpenMP.  Nothing is written anywhere else.
+uses OpenMP.  Nothing is written anywhere else.  --only tests: kit_test_c and
+fake_interrupts.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import pathlib
 import shlex
 import shutil
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -84,6 +86,10 @@ def build_c(out, options):
         print('no OpenMP: both sample_c use threads of their own')
         compile_c(sample, 'sample_c', out)
     compile_c(sample, 'sample_c', out / 'pthreads')
+    build_tests(out, options)
+
+
+def build_tests(out, options):
     compile_c(TESTS / 'kit_test_c.c', 'kit_test_c', out)
     compile_c(TESTS / 'fake_interrupts.c', 'fake_interrupts', out)
 
@@ -115,21 +121,45 @@ def build_cython(out, options):
                   strict=False)
 
 
+def pyo3_config():
+    """What pyo3 is to know of this Python.
+
+    It would ask by itself, but above the kit may be a .cargo/config.toml that
+    answers for another interpreter: in this repository there is.
+    """
+    flags = [flag for flag in ('Py_DEBUG', 'Py_REF_DEBUG', 'Py_TRACE_REFS',
+                               'Py_GIL_DISABLED')
+             if sysconfig.get_config_var(flag)]
+    return (f'implementation=CPython\n'
+            f'version={sys.version_info[0]}.{sys.version_info[1]}\n'
+            f'shared=false\n'
+            f'abi3=false\n'
+            f'pointer_width={8 * struct.calcsize("P")}\n'
+            f'build_flags={",".join(flags)}\n')
+
+
 def build_rust(out, options):
     """samples/rust, a cargo package that makes libsample_rust.so."""
     manifest = SAMPLES / 'rust' / 'Cargo.toml'
     if not manifest.exists():
         fail(f'there is no {manifest}')
     target = out / 'cargo'
-    run(['cargo', 'build', '--release', '--manifest-path', manifest,
-         '--target-dir', target],
-        env={**os.environ, 'PYO3_PYTHON': sys.executable})
+    config = out / 'pyo3-config.txt'
+    if not config.exists() or config.read_text() != pyo3_config():
+        config.write_text(pyo3_config())    # everything is compiled again
+    # The limited API of 3.10 has no buffers.
+    features = ['--no-default-features'] if sys.version_info < (3, 11) else []
+    run(['cargo', 'build', '--release', '--locked', '--manifest-path', manifest,
+         '--target-dir', target, *features],
+        env={**os.environ, 'PYO3_CONFIG_FILE': str(config),
+             'PYO3_BUILD_EXTENSION_MODULE': '1'})
     suffix = '.dylib' if sys.platform == 'darwin' else '.so'
     shutil.copy2(target / 'release' / f'libsample_rust{suffix}',
                  out / f'sample_rust{SUFFIX}')
 
 
-PARTS = {'c': build_c, 'cython': build_cython, 'rust': build_rust}
+SAMPLE_PARTS = {'c': build_c, 'cython': build_cython, 'rust': build_rust}
+PARTS = {**SAMPLE_PARTS, 'tests': build_tests}
 
 
 def main():
@@ -138,8 +168,9 @@ def main():
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', required=True, type=pathlib.Path,
                         metavar='DIR', help='where everything goes')
-    parser.add_argument('--only', default=','.join(PARTS), metavar='PARTS',
-                        help='some of c,cython,rust (default: all)')
+    parser.add_argument('--only', default=','.join(SAMPLE_PARTS), metavar='PARTS',
+                        help='some of c,cython,rust,tests '
+                             '(default: c,cython,rust)')
     parser.add_argument('--cython', metavar='COMMAND',
                         default=f'{shlex.quote(sys.executable)} -m cython',
                         help='how to call Cython 3 (default: this Python\'s)')

@@ -1,4 +1,6 @@
-"""Builds sample_cython and prange_example; the package interruptible is installed.
+"""Builds sample_cython and prange_example; the package interruptible is installed:
+
+    pip wheel --no-build-isolation extension-kit/samples/cython -w DIR
 
 Everything that is built goes to $SAMPLE_BUILD, or to a temporary folder.
 """
@@ -21,8 +23,6 @@ Path(build).mkdir(parents=True, exist_ok=True)
 
 os.chdir(Path(__file__).resolve().parent)
 setup(
-    name='sample-cython',
-    version='0.1',
     ext_modules=cythonize(
         [Extension(name, [f'{name}.pyx'], include_dirs=[interruptible.get_include()])
          for name in ('sample_cython', 'prange_example')],
