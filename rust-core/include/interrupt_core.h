@@ -589,6 +589,11 @@ _PyInterruptCore_API(void) _PyInterruptCore_DropKick(_PyInterruptState *state);
 _PyInterruptCore_API(void) _PyInterruptCore_KickAfterFork(
     _PyInterruptState *state, int native_id);
 
+/* The thread with this number, which asks, goes on with the state of another one.  Call
+ * with the lock. */
+_PyInterruptCore_API(void) _PyInterruptCore_MoveKick(
+    _PyInterruptState *state, int native_id);
+
 /* Any thread: wake the thread of this state, which is blocked. */
 _PyInterruptCore_API(void) _PyInterruptCore_Wake(const _PyInterruptState *state);
 

@@ -1346,6 +1346,15 @@ pub unsafe extern "C" fn _PyInterruptCore_KickAfterFork(
 
 /// See the header.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_MoveKick(state: *mut InterruptState, thread_id: c_int) {
+    // SAFETY: as in AddKick.
+    if let Some(record) = unsafe { record_of(state) } {
+        platform::keeping_errno(|| record.moves(thread_id));
+    }
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
 pub unsafe extern "C" fn _PyInterruptCore_RaiseFlag(state: *const InterruptState) {
     flag::count_one();
     // SAFETY: as in AddKick.

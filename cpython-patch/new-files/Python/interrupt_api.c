@@ -136,7 +136,8 @@ PyInterrupt_AddPoller(const PyInterruptPoller *poller)
                         "is told what others have taken");
         return -1;
     }
-    poller_entry *entry = PyMem_RawMalloc(sizeof(poller_entry));
+    /* When it is freed, the application may use another allocator for Python. */
+    poller_entry *entry = malloc(sizeof(poller_entry));
     if (entry == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -149,7 +150,7 @@ PyInterrupt_AddPoller(const PyInterruptPoller *poller)
     }
     PyMutex_Unlock(&pollers_mutex);
     if (known) {
-        PyMem_RawFree(entry);
+        free(entry);
         PyErr_Format(PyExc_RuntimeError,
                      "the poller '%s' has been added already", poller->name);
         return -1;
@@ -173,7 +174,7 @@ PyInterrupt_RemovePoller(const PyInterruptPoller *poller)
                         "been added");
         return -1;
     }
-    PyMem_RawFree(entry);
+    free(entry);
     return 0;
 }
 

@@ -267,6 +267,12 @@ look_ahead(const origin *from, int index, known_value known, int guarded,
         if (index >= Py_SIZE(code)) {
             return ESCAPES;
         }
+        int opcode = _Py_GetBaseOpcode(code, index);
+        if (opcode == NOP) {
+            /* Cannot raise: where a `try` starts, no handler is noted for it. */
+            index++;
+            continue;
+        }
         protection here;
         protection_of(code, index, &here);
         int catching = 0;
@@ -278,7 +284,6 @@ look_ahead(const origin *from, int index, known_value known, int guarded,
         if (catching < from->around.catching) {
             return ESCAPES;
         }
-        int opcode = _Py_GetBaseOpcode(code, index);
         if (leaves && opcode != RETURN_VALUE && opcode != SWAP && opcode != NIT
             && opcode != EXTENDED_ARG)
         {
@@ -383,7 +388,6 @@ look_ahead(const origin *from, int index, known_value known, int guarded,
                 pop_known(&known);
                 break;
             case END_SEND:
-            case NOP:
                 break;
             /* Code of Python that these run has check points of its own, and is
                inside of what guards the value or this side of it. */

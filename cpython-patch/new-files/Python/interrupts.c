@@ -333,17 +333,16 @@ void
 _PyInterrupts_ClearInterp(PyInterpreterState *interp)
 {
     _PyInterruptCore_DropCarried(&interp->interrupts.carried);
+    if (_Py_IsMainInterpreter(interp)) {
+        /* What was finalized may have installed it again. */
+        _PyInterrupts_NoHandlers();
+    }
 }
 
 void
 _PyInterrupts_AfterFork(PyThreadState *tstate)
 {
-#ifdef Py_GIL_DISABLED
-    /* A thread that is gone may have held it. */
-    _PyMutex_at_fork_reinit(&tstate->interp->interrupts.mutex);
-#endif
     _PyInterruptState *state = interrupt_state(tstate);
-    _PyInterruptCore_KickAfterFork(state, (int)tstate->native_thread_id);
     _PyInterruptCore_DropWaiting(state, drop_exception);
     _PyInterruptCore_TimeoutsAfterFork(state);
 }
@@ -930,6 +929,54 @@ _PyInterrupts_Flag(PyThreadState *tstate)
     /* What came before there was one, or was left for later. */
     _PyInterrupts_RaiseFlagAgain(tstate);
     return _PyInterruptCore_Flag(state);
+}
+
+#ifdef HAVE_THREAD_LOCAL
+/* The system's number of this thread, once it is known: who switches between thread
+   states needs no system call. */
+static _Py_thread_local unsigned long native_id = 0;
+#endif
+
+void
+_PyInterrupts_RunsHere(PyThreadState *tstate)
+{
+#ifdef PY_HAVE_THREAD_NATIVE_ID
+#ifndef HAVE_THREAD_LOCAL
+    unsigned long native_id = 0;
+#endif
+    if (native_id == 0) {
+        native_id = PyThread_get_thread_native_id();
+    }
+    if (tstate->native_thread_id != native_id) {
+        _PyRuntimeState *runtime = tstate->interp->runtime;
+        HEAD_LOCK(runtime);
+        tstate->native_thread_id = native_id;
+        _PyInterruptCore_MoveKick(interrupt_state(tstate), (int)native_id);
+        HEAD_UNLOCK(runtime);
+    }
+#endif
+}
+
+void
+_PyInterrupts_MainAfterFork(PyThreadState *tstate)
+{
+#ifdef Py_GIL_DISABLED
+    /* A thread that is gone may have held it. */
+    _PyMutex_at_fork_reinit(&tstate->interp->interrupts.mutex);
+#endif
+    _PyRuntimeState *runtime = tstate->interp->runtime;
+    int is_woken = interrupt_state(runtime->main_tstate)->kick != NULL;
+    runtime->main_tstate = tstate;
+#ifdef HAVE_THREAD_LOCAL
+    native_id = tstate->native_thread_id;
+#endif
+    _PyInterruptCore_KickAfterFork(interrupt_state(tstate),
+                                   (int)tstate->native_thread_id);
+    if (is_woken) {
+        HEAD_LOCK(runtime);
+        (void)prepare_kick(tstate);
+        HEAD_UNLOCK(runtime);
+    }
 }
 
 void

@@ -192,6 +192,14 @@ impl Record {
         self.thread.is(thread_id);
     }
 
+    /// Another thread runs with the state from now on: timers are that one's. Under the
+    /// lock.
+    pub fn moves(&self, thread_id: i32) {
+        self.thread.forget();
+        self.thread.is(thread_id);
+        self.ring_at(platform::microseconds());
+    }
+
     /// What C code of the thread reads.
     pub fn flag(&self) -> &Flag {
         &self.kick.flag

@@ -35,7 +35,11 @@ extern void _PyInterrupts_ClearThread(PyThreadState *tstate);
 /* Drop what generators carried in an interpreter that ends. */
 extern void _PyInterrupts_ClearInterp(PyInterpreterState *interp);
 
-/* In the child of a fork nothing waits: it was sent to the parent. */
+/* In the child of a fork, this is the main thread: signals are for it, and wake it.
+   Called while the other thread states are still there. */
+extern void _PyInterrupts_MainAfterFork(PyThreadState *tstate);
+
+/* Nothing waits there: it was sent to the parent. */
 extern void _PyInterrupts_AfterFork(PyThreadState *tstate);
 
 /* What _PyInterrupts_MustWait() returns if nothing masks. */
@@ -250,6 +254,9 @@ extern void _PyInterrupts_NoHandlers(void);
 /* A signal has arrived, and the main thread's eval breaker says so.  Called in the
    C signal handler, in any thread. */
 extern void _PyInterrupts_SignalReceived(PyThreadState *main_tstate);
+
+/* This thread runs with this state, which another one may have made or run with. */
+extern void _PyInterrupts_RunsHere(PyThreadState *tstate);
 
 /* This state is about to be freed, and in no list any more. */
 extern void _PyInterrupts_ForgetThread(PyThreadState *tstate);

@@ -105,6 +105,23 @@ class CatchingTests(ValuesTestCase):
                 pass
         self.caught(in_the_handler)
 
+    @needs_masks
+    def test_around_what_guards(self):
+        # It is raised a bit later, and caught all the same.
+        kept = []
+
+        def by_try(send):
+            try:
+                value = send()
+                try:
+                    work()
+                finally:
+                    kept.append(value)
+            except Interrupt:
+                return 'caught'
+
+        self.assertEqual((by_try(self.send), kept), ('caught', [True]))
+
     def test_around_a_function(self):
         def by_with(send):
             try:
