@@ -567,8 +567,8 @@ _PyInterruptCore_API(int) _PyInterruptCore_KickSignal(void);
  * `is_blocked` is asked in the signal handler, in the thread that has this record,
  * whether it is blocked, with something to look at.  `on_alarm` is called there when something has waited for
  * long: to tell the user that what `signum` has raised waits, or if that is 0 to set
- * the eval breaker; it returns whether it has.  Call with the lock that keeps
- * thread states alive, as the next three. */
+ * the eval breaker; it returns whether it has, or -1 if the thread runs another
+ * interpreter.  Call with the lock that keeps thread states alive, as the next three. */
 _PyInterruptCore_API(int) _PyInterruptCore_InstallKick(
     int (*is_blocked)(const void *kick),
     int (*on_alarm)(const void *kick, int signum));
@@ -610,11 +610,15 @@ _PyInterruptCore_API(void) _PyInterruptCore_Blocks(const _PyInterruptState *stat
 _PyInterruptCore_API(void) _PyInterruptCore_Signalled(
     const _PyInterruptState *state);
 
-/* The thread itself is back from what blocked it, or has looked. */
-_PyInterruptCore_API(void) _PyInterruptCore_Runs(const _PyInterruptState *state);
+/* The thread itself is back from what blocked it, or has looked.  Returns whether it has
+ * to look: an alarm was due while it ran another interpreter. */
+_PyInterruptCore_API(int) _PyInterruptCore_Runs(const _PyInterruptState *state);
 
 /* How many kicks have arrived in this process. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Kicks(void);
+
+/* How many thread states have what they are woken with (AddKick()). */
+_PyInterruptCore_API(uintptr_t) _PyInterruptCore_KickRecords(void);
 
 
 /* --- Flags ----------------------------------------------------------------

@@ -1423,17 +1423,24 @@ pub unsafe extern "C" fn _PyInterruptCore_Signalled(state: *const InterruptState
 
 /// See the header.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn _PyInterruptCore_Runs(state: *const InterruptState) {
+pub unsafe extern "C" fn _PyInterruptCore_Runs(state: *const InterruptState) -> c_int {
     // SAFETY: as in AddKick.
-    if let Some(record) = unsafe { record_of(state) } {
-        platform::keeping_errno(|| record.runs());
-    }
+    let record = unsafe { record_of(state) };
+    record
+        .is_some_and(|record| platform::keeping_errno(|| record.runs()))
+        .into()
 }
 
 /// See the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn _PyInterruptCore_Kicks() -> usize {
     registry::kicks()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn _PyInterruptCore_KickRecords() -> usize {
+    registry::used()
 }
 
 // --- What waits for too long ------------------------------------------------

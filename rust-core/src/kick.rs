@@ -15,7 +15,7 @@
 //!
 //! | phase     | what it means                       | changed by                        |
 //! |-----------|-------------------------------------|-----------------------------------|
-//! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at; [`signalled`](Kick::signalled), its signal handlers |
+//! | `IDLE`    | not blocked, or nothing to wake for | [`wake`](Kick::wake), a sender that finds it blocked; [`blocks`](Kick::blocks), the thread that has something to look at; [`signalled`](Kick::signalled), its signal handlers; [`must_run`](Kick::must_run), where they find that it runs another interpreter |
 //! | `WAITING` | blocked; the signal comes again     | [`runs`](Kick::runs), the thread when it is back; [`arrived`](Kick::arrived), the handler that finds it not blocked |
 //!
 //! Who may do what: `wake` is called by any thread. All else, and the timer, is the
@@ -219,6 +219,12 @@ impl Kick {
         }
     }
 
+    /// The handler of its alarm: the thread has to call `runs` when it is back. As in
+    /// `arrived`, only for a thread that does not run.
+    pub fn must_run(&self) {
+        self.phase.store(WAITING, Ordering::Relaxed);
+    }
+
     /// Whether the thread has to call `runs`.
     pub fn is_waiting(&self) -> bool {
         self.phase.load(Ordering::Relaxed) == WAITING
@@ -315,6 +321,19 @@ mod tests {
         assert_eq!(thread.take(), [u32::MAX]);
         kick.arrived(false, || false, &thread);
         assert!(thread.take().is_empty());
+        assert!(!kick.is_waiting());
+    }
+
+    #[test]
+    fn one_that_is_away_has_to_run_when_it_is_back() {
+        let (kick, thread) = (Kick::default(), Recorder::default());
+        kick.arrived(true, || false, &thread);
+        kick.must_run();
+        // It will look anyway.
+        kick.wake(&thread);
+        assert!(thread.take().is_empty());
+        assert!(kick.is_waiting());
+        kick.runs(&thread);
         assert!(!kick.is_waiting());
     }
 

@@ -847,7 +847,7 @@ write_notice(PyThreadState *tstate, int signum)
 #endif
 
 /* For the core: something has waited for long in this thread.  Called in a signal
-   handler. */
+   handler.  Return -1 if the thread runs another interpreter. */
 static int
 on_alarm(const void *kick, int signum)
 {
@@ -855,7 +855,7 @@ on_alarm(const void *kick, int signum)
     if (tstate == NULL
         || (const void *)interrupt_state(tstate)->kick != kick)
     {
-        return 0;
+        return -1;
     }
     if (signum != 0) {
         return write_notice(tstate, signum);
@@ -1051,7 +1051,9 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
 void
 _PyInterrupts_IsBack(PyThreadState *tstate)
 {
-    _PyInterruptCore_Runs(interrupt_state(tstate));
+    if (_PyInterruptCore_Runs(interrupt_state(tstate))) {
+        set_bits(tstate, _PY_INTERRUPTS_PENDING_BIT | _PY_ASYNC_EXCEPTION_BIT);
+    }
 }
 
 
@@ -1355,7 +1357,7 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
         return 0;
     }
     /* A sender that took this thread for blocked when it was just back. */
-    _PyInterruptCore_Runs(state);
+    (void)_PyInterruptCore_Runs(state);
     /* In this order: what is sent from here on sets the bit again. */
     _Py_unset_eval_breaker_bit(tstate, _PY_ASYNC_EXCEPTION_BIT);
     _PyInterruptCore_Collect(state, drop_exception);

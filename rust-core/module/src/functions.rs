@@ -297,6 +297,13 @@ unsafe extern "C" fn kicks(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject 
     unsafe { PyLong_FromSize_t(kicks) }
 }
 
+unsafe extern "C" fn kick_records(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: only reads a counter.
+    let records = unsafe { interpreter::_PyInterruptCore_KickRecords() };
+    // SAFETY: the thread is attached.
+    unsafe { PyLong_FromSize_t(records) }
+}
+
 unsafe extern "C" fn kick_signal(_: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: only reads a setting.
     let signal = unsafe { interpreter::_PyInterruptCore_KickSignal() };
@@ -382,6 +389,12 @@ const REARMS: [&CStr; 8] = [
 ];
 
 unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *mut PyObject {
+    if !interpreter::is_main() {
+        return fail(
+            value_error(),
+            c"suppress_rearm() is for the main interpreter",
+        );
+    }
     // SAFETY: the interpreter's own object.
     let reason = if name == unsafe { Py_None() } {
         Some(-1)
@@ -402,6 +415,12 @@ unsafe extern "C" fn suppress_rearm(_: *mut PyObject, name: *mut PyObject) -> *m
 }
 
 unsafe extern "C" fn set_limits(_: *mut PyObject, text: *mut PyObject) -> *mut PyObject {
+    if !interpreter::is_main() {
+        return fail(
+            value_error(),
+            c"interrupt limits can only be set in the main interpreter",
+        );
+    }
     // SAFETY: a live object.
     let string = unsafe { PyUnicode_AsUTF8AndSize(text, ptr::null_mut()) };
     if string.is_null() {
@@ -485,7 +504,7 @@ const fn keyword_arguments(
     }
 }
 
-pub(crate) static METHODS: Static<[PyMethodDef; 23]> = Static::new([
+pub(crate) static METHODS: Static<[PyMethodDef; 24]> = Static::new([
     no_arguments(
         c"interrupts_masked",
         interrupts_masked,
@@ -597,7 +616,7 @@ A number of a thread is used again when it has ended, this is not.",
         c"current_state($module, /)
 --
 
-A number that means the current thread, and never another one.",
+A number that means the current thread in this interpreter, and never another one.",
     ),
     arguments(
         c"enter_timeout",
@@ -635,7 +654,9 @@ None if that is not to be raised.",
         c"set_limits($module, text, /)
 --
 
-Change limits of the process, given like 'presses=5,limit=30'.",
+Change limits of the process, given like 'presses=5,limit=30'.
+
+Only the main interpreter can.",
     ),
     no_arguments(
         c"get_limits",
@@ -654,6 +675,14 @@ Times are in milliseconds.",
 --
 
 For tests: how many signals have come to threads of this process to wake them.",
+    ),
+    no_arguments(
+        c"kick_records",
+        kick_records,
+        c"kick_records($module, /)
+--
+
+For tests: how many thread states can be woken, in all interpreters.",
     ),
     no_arguments(
         c"kick_signal",

@@ -57,6 +57,7 @@ unsafe extern "C" {
     ) -> c_int;
     pub(crate) fn _PyInterrupts_CurrentState() -> u64;
     pub(crate) fn _PyInterruptCore_Kicks() -> usize;
+    pub(crate) fn _PyInterruptCore_KickRecords() -> usize;
     pub(crate) fn _PyInterruptCore_SetLimits(text: *const c_char) -> c_int;
     pub(crate) fn _PyInterruptCore_GetLimits(values: *mut u32);
     pub(crate) fn _PyInterruptCore_KickSignal() -> c_int;
@@ -72,6 +73,14 @@ unsafe extern "C" {
     ) -> *mut PyObject;
     pub(crate) fn PyLong_AsUnsignedLong(object: *mut PyObject) -> c_ulong;
     pub(crate) fn PyBool_FromLong(value: c_long) -> *mut PyObject;
+}
+
+/// Whether this is the main interpreter, which what belongs to the process is left to.
+pub(crate) fn is_main() -> bool {
+    // SAFETY: only called in an attached thread.
+    let this = unsafe { PyInterpreterState_Get() };
+    // SAFETY: as above.
+    this == unsafe { PyInterpreterState_Main() }
 }
 
 /// A new reference to None.

@@ -40,7 +40,7 @@ static IS_BLOCKED: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Called in a handler: in the running thread, which has this record, something has waited
 /// for long. `signal` has raised it, and the user is told; if that is 0, it is raised now.
-/// Returns whether that was done.
+/// Returns whether that was done; -1 if the thread runs another interpreter.
 pub type OnAlarm = unsafe extern "C" fn(record: *const c_void, signal: c_int) -> c_int;
 static ON_ALARM: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
@@ -209,13 +209,15 @@ fn rings(record: &registry::Record) {
     let act: OnAlarm = unsafe { mem::transmute(ON_ALARM.load(Ordering::Relaxed)) };
     let act_on = |signal| {
         // SAFETY: as its type says.
-        unsafe { act(ptr::from_ref(record).cast(), signal) != 0 }
+        unsafe { act(ptr::from_ref(record).cast(), signal) }
     };
-    if rings.look && !act_on(0) {
-        record.ring_again();
+    if rings.look && act_on(0) < 0 {
+        record.was_not_heard(false);
     }
-    if rings.notice.is_some_and(act_on) {
-        record.has_noticed();
+    match rings.notice.map(act_on) {
+        Some(-1) => record.was_not_heard(true),
+        Some(1) => record.has_noticed(),
+        _ => {}
     }
 }
 

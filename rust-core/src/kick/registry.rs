@@ -40,6 +40,8 @@ struct Alarm {
     signal: AtomicI32,
     noticed: AtomicBool,
     overdue: AtomicBool,
+    /// It has rung while the thread ran another interpreter.
+    unheard: AtomicBool,
 }
 
 /// What points in time are compared with. Async-signal-safe.
@@ -62,6 +64,7 @@ impl Alarm {
         self.stop_notice();
         self.stop_limit();
         self.deadline.store(0, Ordering::Relaxed);
+        self.unheard.store(false, Ordering::Relaxed);
     }
 
     /// When it rings next.
@@ -91,10 +94,6 @@ pub struct Rings {
     pub notice: Option<i32>,
 }
 
-/// How soon, in microseconds, an alarm rings again that was not heard: the thread runs
-/// another interpreter.
-const UNHEARD: u64 = 10_000;
-
 const BLOCK: usize = 64;
 
 #[derive(Debug)]
@@ -115,6 +114,14 @@ static KICKS: AtomicUsize = AtomicUsize::new(0);
 /// How many kicks have arrived since the process started.
 pub fn kicks() -> usize {
     KICKS.load(Ordering::Relaxed)
+}
+
+/// How many records are in use. Relaxed: changed under the lock.
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many threads have a record, in all interpreters.
+pub fn used() -> usize {
+    USED.load(Ordering::Relaxed)
 }
 
 fn make_block() -> Option<()> {
@@ -152,6 +159,7 @@ pub fn add(thread_id: i32) -> Option<&'static Record> {
     record.kick.reset();
     record.alarm.reset();
     record.thread.is(thread_id);
+    USED.fetch_add(1, Ordering::Relaxed);
     Some(record)
 }
 
@@ -178,6 +186,7 @@ pub fn named(address: usize) -> Option<&'static Record> {
 impl Record {
     /// Its thread has ended, or is none of this interpreter's any more. Under the lock.
     pub fn drop_record(&'static self) {
+        USED.fetch_sub(1, Ordering::Relaxed);
         self.kick.reset();
         self.thread.forget();
         self.next
@@ -220,9 +229,20 @@ impl Record {
         self.kick.signalled(self);
     }
 
-    /// See [`Kick::runs`].
-    pub fn runs(&self) {
+    /// See [`Kick::runs`]. Whether the thread has to look, since it did not hear its
+    /// alarm.
+    pub fn runs(&self) -> bool {
         self.kick.runs(self);
+        let unheard = &self.alarm.unheard;
+        if !unheard.load(Ordering::Relaxed) {
+            return false;
+        }
+        unheard.store(false, Ordering::Relaxed);
+        if self.alarm.next().is_some() {
+            // A notice, for which it rings at once.
+            self.ring_at(platform::microseconds());
+        }
+        true
     }
 
     /// See [`Kick::has_raised`].
@@ -244,6 +264,9 @@ impl Record {
         }
         let asked = || is_blocked(ptr::from_ref(self).cast());
         self.kick.arrived(again, asked, self);
+        if self.alarm.unheard.load(Ordering::Relaxed) {
+            self.kick.must_run();
+        }
     }
 
     /// The thread itself: something has begun to wait; if a signal has raised it, the user
@@ -296,14 +319,16 @@ impl Record {
         self.ring_at(platform::microseconds())
     }
 
-    /// The alarm has rung where it could not be heard: let it ring again. Called by the
-    /// handler. Async-signal-safe.
-    pub fn ring_again(&self) {
-        let (now, deadline) = (platform::microseconds(), &self.alarm.deadline);
-        if deadline.load(Ordering::Relaxed) == 0 {
-            deadline.store(now + UNHEARD, Ordering::Relaxed);
+    /// The alarm has rung, but the thread runs another interpreter: it looks when it is
+    /// back, which [`runs`](Self::runs) says, and a notice is written then. Called by the
+    /// handler, which calls [`arrived`](Self::arrived) next. Async-signal-safe.
+    pub fn was_not_heard(&self, notice: bool) {
+        let alarm = &self.alarm;
+        alarm.unheard.store(true, Ordering::Relaxed);
+        if notice {
+            let now = platform::microseconds();
+            alarm.notice_at.store(now, Ordering::Relaxed);
         }
-        self.ring_at(now);
     }
 
     /// The handler of the alarm, in the thread. Async-signal-safe.

@@ -1,4 +1,4 @@
-"""All state of interrupts is in section 23 of interrupt_masking.md.
+"""All state of interrupts is in section 24 of interrupt_masking.md.
 
 The first table there (InternalDocs) is compared with the object files and the
 headers of the build that runs: a static variable, a thread-local or a field
@@ -37,13 +37,13 @@ STRUCT_NAMES = {'_is': 'PyInterpreterState', '_ts': 'PyThreadState',
 # --- The page ---------------------------------------------------------------
 
 class Page:
-    """Section 23: its tables, and what it says is no state."""
+    """Section 24: its tables, and what it says is no state."""
 
     def __init__(self, text):
-        section = re.search(r'^## 23\. All state\n(.*?)(?=^## |\Z)', text,
+        section = re.search(r'^## 24\. All state\n(.*?)(?=^## |\Z)', text,
                             re.MULTILINE | re.DOTALL)
         if section is None:
-            raise ValueError('the page has no section "23. All state"')
+            raise ValueError('the page has no section "24. All state"')
         self.tables = []
         table = None
         for line in section[1].splitlines():
