@@ -987,7 +987,7 @@ class StressTests(InterpreterTestCase):
                     caught[k].append(exc)
                 elif type(exc) is TimeoutError:
                     timeouts[k] += 1
-                elif type(exc).__name__ != '_TimeoutInterrupt':
+                elif type(exc).__name__ not in ('_TimeoutInterrupt', 'Empty'):
                     problems.append(exc)
                 exc = exc.__context__
 
