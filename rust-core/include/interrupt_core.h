@@ -361,6 +361,10 @@ _PyInterruptCore_API(int) _PyInterruptCore_LeaveScope(
     const void *scope, int shared, const void *carrier,
     const _PyInterruptWalk *walk, _PyInterruptCore_StepFunc step);
 
+/* Does any generator carry a scope of this object, running or not? */
+_PyInterruptCore_API(int) _PyInterruptCore_IsCarried(
+    const _PyInterruptCarried *carried, const void *scope);
+
 /* A number below those of all scopes that are entered from now on. */
 _PyInterruptCore_API(uintptr_t) _PyInterruptCore_Mark(void);
 

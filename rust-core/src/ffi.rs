@@ -712,6 +712,18 @@ pub unsafe extern "C" fn _PyInterruptCore_LeaveScope(
 
 /// See the header.
 #[unsafe(no_mangle)]
+pub unsafe extern "C" fn _PyInterruptCore_IsCarried(
+    carried: *const Carried,
+    scope: *const c_void,
+) -> c_int {
+    // SAFETY: as in EnterScope.
+    let carriers = unsafe { carriers(carried) };
+    let is_entered = |carriers| scopes::is_entered(scope as usize, &Stacks::default(), carriers);
+    carriers.is_some_and(is_entered).into()
+}
+
+/// See the header.
+#[unsafe(no_mangle)]
 pub extern "C" fn _PyInterruptCore_Mark() -> usize {
     scopes::mark()
 }
@@ -1252,9 +1264,9 @@ pub unsafe extern "C" fn _PyInterruptCore_DropWaiting(state: *mut InterruptState
 unsafe fn record_of(state: *const InterruptState) -> Option<&'static Record> {
     // SAFETY: this field alone is everybody's; no reference to the rest is made.
     let kick = unsafe { &(*state).kick };
-    // Acquire: paired with the store in AddKick, where the thread itself has not set it.
+    // SeqCst: see AddKick.
     // SAFETY: null, or a record, and these are never freed.
-    unsafe { kick.load(Ordering::Acquire).as_ref() }
+    unsafe { kick.load(Ordering::SeqCst).as_ref() }
 }
 
 /// See the header.
@@ -1315,8 +1327,11 @@ pub unsafe extern "C" fn _PyInterruptCore_AddKick(
     };
     // SAFETY: as in `record_of`.
     let kick = unsafe { &(*state).kick };
-    // Release: paired with the load in `record_of`.
-    kick.store(ptr::from_ref(record).cast_mut(), Ordering::Release);
+    // SeqCst: a sender that adds a record asks afterwards whether the thread is
+    // blocked; the thread says that it is, and looks for its record afterwards. One of
+    // them has to see what the other did (kick.rs), if no lock of the interpreter makes
+    // it so.
+    kick.store(ptr::from_ref(record).cast_mut(), Ordering::SeqCst);
     0
 }
 

@@ -31,8 +31,10 @@ build_rust_core() {
 # that holds only what is needed and shows only the core's functions and the
 # module that Python code imports.
 make_core_object() {
-    local archive=$BUILD/cargo/release/libinterrupts_module.a names=$BUILD/interrupt_core.symbols roots
-    CARGO_TARGET_DIR=$BUILD/cargo cargo build --release --package interrupts-module --locked
+    local target=$BUILD/cargo$CORE_VARIANT names=${CORE_OBJECT%.o}.symbols roots
+    local archive=$target/release/libinterrupts_module.a
+    PYO3_CONFIG_FILE=$ROOT/rust-core/module/pyo3-config$CORE_VARIANT.txt \
+        CARGO_TARGET_DIR=$target cargo build --release --package interrupts-module --locked
     nm --defined-only --extern-only "$archive" 2>/dev/null |
         awk '$3 ~ /^(_PyInterruptCore_|PyInit__interrupts$)/ { print $3 }' | sort -u >"$names"
     if [[ ! -s $names ]]; then
@@ -59,16 +61,25 @@ make_core_object() {
 #   FROM       its source tree
 #   CONFIGURE  arguments of configure
 #   STOCK      "yes" for the unpatched twin
+#
+# An object of CPython begins differently without a GIL, so the Rust module is
+# compiled for it apart: set_flavour also chooses CORE_VARIANT and CORE_OBJECT.
 set_flavour() {
-    local kind=$1 stock=$2 prefix=$3
+    local kind=$1 stock=$2 prefix=$3 free_threaded=${4:-}
     STOCK=$stock
     FROM=$SRC
     FLAVOUR=$kind
     CONFIGURE=()
+    if [[ -n $free_threaded ]]; then
+        CONFIGURE+=(--disable-gil)
+        CORE_VARIANT=-free-threaded
+        CORE_OBJECT=$BUILD/interrupt_core$CORE_VARIANT.o
+        FLAVOUR=free-threaded
+        if [[ $kind != release ]]; then FLAVOUR=free-threaded-$kind; fi
+    fi
     if [[ $stock == yes ]]; then
         FROM=$STOCK_SRC
-        FLAVOUR=stock
-        if [[ $kind != release ]]; then FLAVOUR=stock-$kind; fi
+        if [[ $FLAVOUR == release ]]; then FLAVOUR=stock; else FLAVOUR=stock-$FLAVOUR; fi
     fi
     case $kind in
         debug) CONFIGURE+=(--with-pydebug) ;;
@@ -132,7 +143,7 @@ is_current() {
 }
 
 build_flavour() {
-    local key start=$SECONDS before after
+    local key start=$SECONDS before after were_current=''
     if [[ ! -f $OBJ/configured ]]; then
         case $FLAVOUR in
             *optimized*) require_space 1500 "$FLAVOUR" ;;
@@ -154,15 +165,21 @@ build_flavour() {
             PYTHON_FOR_REGEN="$REGEN_PYTHON"
         write_file "$OBJ/configured" <<<"$key"
     fi
-    if [[ $STOCK != yes ]]; then regenerate; fi
+    if [[ $STOCK != yes ]]; then
+        if generated_is_current; then were_current=yes; fi
+        regenerate
+    fi
 
     rm -f "$OBJ/built"
     before=$(binary_hash)
     : >"$OBJ/building"
     run_step "compile $FLAVOUR" "$LOGS/$FLAVOUR-make.log" run_make
     if [[ $STOCK != yes ]]; then
-        # These headers are made by the interpreter they are for.
-        run_step "freeze test code" "$LOGS/$FLAVOUR-frozenmain.log" freeze_test_code
+        # These headers are made by the interpreter they are for. Without a GIL the
+        # same code is written in other bytes: nobody needs both in turn.
+        if [[ -z $CORE_VARIANT || -z $were_current ]]; then
+            run_step "freeze test code" "$LOGS/$FLAVOUR-frozenmain.log" freeze_test_code
+        fi
         run_step "list the modules" "$LOGS/$FLAVOUR-names.log" list_module_names
         run_step "link $FLAVOUR" "$LOGS/$FLAVOUR-make-again.log" run_make
         record_generated

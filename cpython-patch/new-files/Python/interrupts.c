@@ -19,7 +19,7 @@
 #include "pycore_initconfig.h"    // _Py_get_xoption()
 #include "pycore_interp.h"        // PyInterpreterState.interrupts
 #include "pycore_interrupts.h"
-#include "pycore_lock.h"          // _PyMutex_LockFlags()
+#include "pycore_lock.h"          // PyMutex_LockFlags()
 #include "pycore_opcode_utils.h"  // RESUME_AFTER_YIELD_FROM
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
@@ -44,23 +44,36 @@ interrupt_state(PyThreadState *tstate)
     return &((_PyThreadStateImpl *)tstate)->interrupts;
 }
 
-/* What generators carry.  With a GIL, whoever runs holds it; without, the lock
-   is held only while the core looks, which calls nothing back but next_step(). */
+/* What threads of an interpreter share.  With a GIL, whoever runs holds it. */
+static inline void
+lock_shared(PyInterpreterState *interp)
+{
+#ifdef Py_GIL_DISABLED
+    PyMutex_LockFlags(&interp->interrupts.mutex, _Py_LOCK_DONT_DETACH);
+#endif
+}
+
+static inline void
+unlock_shared(PyInterpreterState *interp)
+{
+#ifdef Py_GIL_DISABLED
+    PyMutex_Unlock(&interp->interrupts.mutex);
+#endif
+}
+
+/* What generators carry.  The lock is held only while the core looks, which calls
+   nothing back but next_step(). */
 static inline _PyInterruptCarried *
 lock_carried(PyInterpreterState *interp)
 {
-#ifdef Py_GIL_DISABLED
-    _PyMutex_LockFlags(&interp->interrupts.mutex, _Py_LOCK_DONT_DETACH);
-#endif
+    lock_shared(interp);
     return &interp->interrupts.carried;
 }
 
 static inline void
 unlock_carried(PyInterpreterState *interp)
 {
-#ifdef Py_GIL_DISABLED
-    PyMutex_Unlock(&interp->interrupts.mutex);
-#endif
+    unlock_shared(interp);
 }
 
 
@@ -960,11 +973,15 @@ _PyInterrupts_RunsHere(PyThreadState *tstate)
 void
 _PyInterrupts_MainAfterFork(PyThreadState *tstate)
 {
-#ifdef Py_GIL_DISABLED
-    /* A thread that is gone may have held it. */
-    _PyMutex_at_fork_reinit(&tstate->interp->interrupts.mutex);
-#endif
     _PyRuntimeState *runtime = tstate->interp->runtime;
+#ifdef Py_GIL_DISABLED
+    /* The world stood still, so nothing is half changed; but a thread that was
+       detached may have held it, to look, and is gone. */
+    PyInterpreterState *interp = runtime->interpreters.head;
+    for (; interp != NULL; interp = interp->next) {
+        _PyMutex_at_fork_reinit(&interp->interrupts.mutex);
+    }
+#endif
     int is_woken = interrupt_state(runtime->main_tstate)->kick != NULL;
     runtime->main_tstate = tstate;
 #ifdef HAVE_THREAD_LOCAL
@@ -1031,8 +1048,8 @@ _PyInterrupts_ForgetThread(PyThreadState *tstate)
     }
 }
 
-void
-_PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
+static void
+look_before_blocking(PyThreadState *tstate, int handlers_wait)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     if (!(handlers_wait
@@ -1046,6 +1063,41 @@ _PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
         return;
     }
     _PyInterruptCore_Blocks(state);
+}
+
+#ifdef Py_GIL_DISABLED
+/* Does this state still exist?  HEAD_LOCK is held. */
+static int
+is_listed(_PyRuntimeState *runtime, PyThreadState *tstate)
+{
+    PyInterpreterState *interp = runtime->interpreters.head;
+    for (; interp != NULL; interp = interp->next) {
+        PyThreadState *listed = interp->threads.head;
+        for (; listed != NULL; listed = listed->next) {
+            if (listed == tstate) {
+                return 1;
+            }
+        }
+    }
+    return 0;
+}
+#endif
+
+void
+_PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
+{
+#ifdef Py_GIL_DISABLED
+    /* A thread that is detached counts as stopped.  If that is how the interpreter
+       ends, its state is deleted, but not while this lock is held. */
+    _PyRuntimeState *runtime = &_PyRuntime;
+    HEAD_LOCK(runtime);
+    if (is_listed(runtime, tstate)) {
+        look_before_blocking(tstate, handlers_wait);
+    }
+    HEAD_UNLOCK(runtime);
+#else
+    look_before_blocking(tstate, handlers_wait);
+#endif
 }
 
 void
@@ -1071,6 +1123,8 @@ send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
 {
     _PyRuntimeState *runtime = interp->runtime;
     int sent = 0;
+    /* Given back, if it is not sent, when no lock is held: that may take others. */
+    Py_XINCREF(exc);
     /* The lock keeps the thread state alive, and its list of what was sent. */
     HEAD_LOCK(runtime);
     PyThreadState *tstate = interp->threads.head;
@@ -1080,20 +1134,18 @@ send_to(PyInterpreterState *interp, target_id target, PyObject *exc, int how)
         {
             continue;
         }
-        sent = _PyInterruptCore_Send(interrupt_state(tstate),
-                                     Py_XNewRef(exc), how);
+        sent = _PyInterruptCore_Send(interrupt_state(tstate), exc, how);
         if (sent == 1) {
             set_bits(tstate, _PY_ASYNC_EXCEPTION_BIT);
             if (exc != NULL) {
                 wake(tstate, how);
             }
         }
-        else {
-            /* Ours is not the last one: the caller has it. */
-            Py_XDECREF(exc);
-        }
     }
     HEAD_UNLOCK(runtime);
+    if (sent != 1) {
+        Py_XDECREF(exc);
+    }
     return sent;
 }
 
@@ -1141,7 +1193,11 @@ void
 _PyInterrupts_SetDispatch(PyObject *function)
 {
     PyInterpreterState *interp = _PyInterpreterState_GET();
-    Py_XSETREF(interp->interrupts.dispatch, Py_NewRef(function));
+    lock_shared(interp);
+    PyObject *old = interp->interrupts.dispatch;
+    interp->interrupts.dispatch = Py_NewRef(function);
+    unlock_shared(interp);
+    Py_XDECREF(old);
 }
 
 /* Somebody may have attached something to it.  What that raises takes its place.
@@ -1149,13 +1205,14 @@ _PyInterrupts_SetDispatch(PyObject *function)
 static PyObject *
 dispatch(PyThreadState *tstate, PyObject *exc)
 {
-    PyObject *function = tstate->interp->interrupts.dispatch;
+    lock_shared(tstate->interp);
+    PyObject *function = Py_XNewRef(tstate->interp->interrupts.dispatch);
+    unlock_shared(tstate->interp);
     if (function == NULL) {
         return exc;
     }
     uintptr_t region = _PyInterrupts_EnterRegion(
                             tstate, _PyInterruptCore_REGION_SOFT);
-    Py_INCREF(function);
     PyObject *result = PyObject_CallOneArg(function, exc);
     Py_DECREF(function);
     Py_DECREF(exc);
@@ -1566,6 +1623,21 @@ _PyInterrupts_EnterScope(uintptr_t scope, int kind)
     return 0;
 }
 
+/* Does a generator run that is being finalized? */
+static int
+finalizes_generator(PyThreadState *tstate)
+{
+    _PyInterpreterFrame *frame = skip_entries(tstate->current_frame);
+    for (; frame != NULL; frame = skip_entries(frame->previous)) {
+        if (frame->owner == FRAME_OWNED_BY_GENERATOR
+            && _PyGC_FINALIZED((PyObject *)_PyFrame_GetGenerator(frame)))
+        {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int
 _PyInterrupts_LeaveScope(uintptr_t scope, int shared)
 {
@@ -1576,11 +1648,16 @@ _PyInterrupts_LeaveScope(uintptr_t scope, int shared)
                                           (const void *)scope, shared,
                                           innermost_carrier(tstate),
                                           &walk, next_step);
+    /* The collector may finalize the generator of a context manager before the
+       generator that uses it, which has the scope, and which ends it. */
+    int ends_later = (err < 0 && finalizes_generator(tstate)
+                      && _PyInterruptCore_IsCarried(carried,
+                                                    (const void *)scope));
     unlock_carried(tstate->interp);
     if (err == 0) {
         scopes_changed(tstate, _PyInterruptCore_SCOPE_EXIT);
     }
-    return err;
+    return ends_later ? 0 : err;
 }
 
 /* The identity of what may be a generator, or NULL. */

@@ -26,7 +26,7 @@ import _interrupts
 from test import support
 from test.support import (
     import_helper, interrupt_masks, os_helper, script_helper, threading_helper)
-from test.support.interrupt_masks import needs_masks
+from test.support.interrupt_masks import may_need_masks, needs_masks
 from test.support.interrupt_waits import (
     WAITS, ByThread, BySignal, Interrupt, interrupt_one_at_a_time)
 
@@ -211,11 +211,20 @@ class HoldingTests(BlockingTestCase):
             for i in range(100):
                 fire()
             kicks.append(_interrupts.kicks() - before)
+            time.sleep(0.1)
+            before = _interrupts.kicks()
+            time.sleep(0.1)
+            kicks.append(_interrupts.kicks() - before)
             let_go.set()
         kicks = []
         way = ByThread()
         self.assertTrue(way.run(body, driver))
-        self.assertEqual(kicks, [0])
+        if support.Py_GIL_DISABLED:
+            # Only the thread itself can tell that it is masked: it is woken to look,
+            # at most once each time, and then left alone.
+            self.assertLessEqual(kicks.pop(0), 100)
+            kicks.insert(0, 0)
+        self.assertEqual(kicks, [0, 0])
 
     @needs_masks
     def test_sleep_in_finally_under_fire(self):
@@ -363,6 +372,7 @@ class EitherOrTests(BlockingTestCase):
             return False
         self.race(lambda: a.recv(1), lambda: b.send(b'x'), taken)
 
+    @may_need_masks
     def test_condition_is_locked_in_the_handler(self):
         condition = threading.Condition()
         ready = queue.SimpleQueue()
@@ -675,13 +685,17 @@ class ThreadInterruptTests(BlockingTestCase):
 
     def test_instance_with_data(self):
         caught = []
+        ready = threading.Lock()
+        ready.acquire()
 
         def run():
             try:
+                ready.release()
                 time.sleep(3600)
             except Interrupt as exc:
                 caught.append(exc)
         thread = self.start(run)
+        ready.acquire()
         exc = Interrupt('data', 17)
         self.assertIs(thread.interrupt(exc), True)
         self.join(thread)

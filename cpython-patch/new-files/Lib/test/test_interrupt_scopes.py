@@ -3892,6 +3892,27 @@ class SuspendedTests(ScopeTestCase):
     def test_collected(self):
         self.end(self.delete_cycle)
 
+    def test_collected_in_any_order(self):
+        # That of the context manager may be finalized before the one that uses it.
+        def generator(manager):
+            with manager:
+                yield
+                self.fail('it goes on')
+
+        def drop(*made):
+            gen = generator(made[0])
+            next(gen)
+            made[-1].append([gen, made])
+
+        for manager in MANAGERS:
+            with (self.subTest(manager=manager.__name__),
+                  support.catch_unraisable_exception() as unraisable):
+                # Made first, finalized first, with a GIL.
+                drop(manager(nointerrupts), [])
+                support.gc_collect()
+                self.assertIsNone(unraisable.unraisable)
+                self.assertRestored()
+
     @needs_masks
     def test_ended_in_masked_code(self):
         # It leaves its own scopes only.
@@ -4714,21 +4735,24 @@ class ModuleTests(ScopeTestCase):
         self.assertRestored()
 
     def test_new_module_is_freed(self):
-        # And so are its types.
-        old = sys.modules.pop('_interrupts')
-        try:
+        # And so are its types.  In a process of its own: without a GIL, types are
+        # immortal once there are threads.
+        script_helper.assert_python_ok('-c', '''if True:
+            import gc, importlib, sys, weakref
+            import _interrupts
+            old = sys.modules.pop('_interrupts')
             new = importlib.import_module('_interrupts')
             references = [weakref.ref(new)]
             references += [
                 weakref.ref(value) for name, value in vars(new).items()
                 if isinstance(value, type) and not name.startswith('_')]
-        finally:
             sys.modules['_interrupts'] = old
-        self.assertGreater(len(references), 1)
-        del new
-        support.gc_collect()
-        alive = [ref() for ref in references if ref() is not None]
-        self.assertEqual(alive, [])
+            assert len(references) > 1
+            del new
+            gc.collect()
+            alive = [ref() for ref in references if ref() is not None]
+            assert alive == [], alive
+        ''')
 
 
 class SubinterpreterTests(ScopeTestCase):

@@ -1109,8 +1109,9 @@ class _(GeneratorConstruct):
         generator = self.generator()
         next(generator)
         work()
+        # Not append(), which is a check point where nothing is specialized.
         cycle = [generator]
-        cycle.append(cycle)
+        cycle += [cycle]
         del generator, cycle
         gc.collect()
         work()
@@ -1586,10 +1587,14 @@ class Trace:
 
     def __init__(self):
         self.log = []
+        self.steps = 0
 
     def note(self, step):
-        self.log.append(step)
-        if len(self.log) == self.arrival:
+        # Nothing is called here: whether the call of a builtin is a check point
+        # depends on whether it is specialized.
+        self.log += [step]
+        self.steps += 1
+        if self.steps == self.arrival:
             self.send()
 
     def __enter__(self):
@@ -2302,7 +2307,7 @@ class SweepTests(unittest.TestCase):
 
     def test_finds_a_hole(self):
         def leaky(state):
-            state.append('open')
+            state += ['open']
             step()
             try:
                 work()
@@ -2774,6 +2779,8 @@ class ThreadTests(unittest.TestCase):
         if not handled:
             # It came too late, and ended with the thread.
             self.assertEqual(noted, ['run', 'ran'])
+        # Functions can be immortal, and so is what they refer to: not the thread.
+        exc.__traceback__ = None
         return delivered, bool(handled)
 
     def test_every_point(self):

@@ -28,7 +28,7 @@ from threading import (
 from test import support
 from test.support import (
     import_helper, interrupt_masks, script_helper, threading_helper)
-from test.support.interrupt_masks import needs_masks
+from test.support.interrupt_masks import may_need_masks, needs_masks
 from test.support.interrupt_sweep import sweep
 from test.test_interrupt_blocking import BlockingTestCase
 
@@ -443,6 +443,7 @@ class WaitTests(ThreadsTestCase):
             outcomes[self.check_told(thread, caught.exception)] += 1
         self.assertGreater(outcomes[True], 0)
 
+    @may_need_masks
     def test_interrupted_while_it_dies(self):
         for i in range(300):
             barrier = threading.Barrier(3)
@@ -1387,7 +1388,9 @@ class CornerTests(ThreadsTestCase):
         (waiter,), got = self.start_waiters(thread)
         for i in range(10_000):
             thread.interrupt(Sent)
-        self.until(lambda: sys.getrefcount(Sent) < 20)
+        # Without a GIL, the references to a class are not counted.
+        if not support.Py_GIL_DISABLED:
+            self.until(lambda: sys.getrefcount(Sent) < 20)
         over = True
         self.join(waiter)
         self.assertEqual(ended, [True])
@@ -1395,7 +1398,7 @@ class CornerTests(ThreadsTestCase):
 
     @needs_masks
     def test_ten_thousand_classes_to_a_blocked_thread(self):
-        # It does not look, so those who send do.
+        # It does not look, so those who send do; without a GIL they wake it.
         ended = []
         ready, let_go = threading.Lock(), threading.Lock()
         ready.acquire()
@@ -1417,7 +1420,8 @@ class CornerTests(ThreadsTestCase):
         (waiter,), got = self.start_waiters(thread)
         for i in range(10_000):
             thread.interrupt(Sent if i % 3 else Other)
-        self.assertLess(sys.getrefcount(Sent) + sys.getrefcount(Other), 40)
+        if not support.Py_GIL_DISABLED:
+            self.assertLess(sys.getrefcount(Sent) + sys.getrefcount(Other), 40)
         let_go.release()
         self.join(waiter)
         self.assertEqual(ended, [True])
@@ -1467,15 +1471,21 @@ class CornerTests(ThreadsTestCase):
                     # Not masked: the other one need not wait.
                     barrier.abort()
                     raise
-                end = time.monotonic() + 1
-                while time.monotonic() < end:
+                while not enough():
                     try:
                         with interrupts:
-                            while time.monotonic() < end:
+                            while not enough():
                                 threads[1 - me].interrupt(A)
                                 progress[me] += 1
                     except A:
                         caught[me] += 1
+
+        def enough():
+            # Who runs when is up to the system.
+            now = time.monotonic()
+            return (now > end and min(progress) > 100 and min(caught) > 10
+                    or now > end + support.SHORT_TIMEOUT)
+        end = time.monotonic() + 1
         threads = []
         threads += [threading.Thread(target=run, args=(i,), daemon=True)
                     for i in range(2)]
@@ -1486,17 +1496,101 @@ class CornerTests(ThreadsTestCase):
         self.assertGreater(min(progress), 100)
         self.assertGreater(min(caught), 10)
 
+    def test_sent_right_after_start(self):
+        # Whatever the new thread is at: it ends, and can be joined.
+        def wait():
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+        for target in None, wait:
+            with self.subTest(target=target):
+                for _ in range(1_500):
+                    thread = threading.Thread(target=target, daemon=True)
+                    thread.start()
+                    thread.interrupt(A)
+                    self.join(thread)
+                    self.assertFalse(thread.interrupt(A))
+
+    @needs_masks
+    def test_many_interrupt_one_another(self):
+        # In parallel, if there is no GIL.  Nothing is lost, nothing comes twice, and
+        # steps that are masked are not cut.
+        count, rounds = 8, 200
+        sent, got = [], []
+        barrier = threading.Barrier(count)
+
+        class Pair:
+            first = second = 0
+
+            def __enter__(self):
+                self.first += 1
+                self.step()
+                self.second += 1
+
+            def __exit__(self, *exc_info):
+                self.__enter__()
+
+            def step(self):
+                pass
+
+        def raised_in(function, *args):
+            try:
+                with interrupts:
+                    function(*args)
+            except ExceptionGroup as group:
+                return [exc.args for exc in group.exceptions]
+            except A as exc:
+                return [exc.args]
+            return []
+
+        def use(pair):
+            for _ in range(5):
+                with pair:
+                    pass
+
+        def run(me):
+            with nointerrupts:
+                try:
+                    barrier.wait()
+                    for number in range(rounds):
+                        victim = random.choice(threads)
+                        sent.append((me, number))
+                        self.assertTrue(victim.interrupt(A(me, number)))
+                        got.extend(raised_in(use, pairs[me]))
+                    barrier.wait()
+                    while interrupts_pending():
+                        got.extend(raised_in(use, pairs[me]))
+                    return 'ended'
+                except BaseException:
+                    # Not masked: the others need not wait.
+                    barrier.abort()
+                    raise
+        pairs = [Pair() for _ in range(count)]
+        threads = []
+        threads += [threading.Thread(target=run, args=(i,), daemon=True)
+                    for i in range(count)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            self.assertEqual(thread.wait(support.LONG_TIMEOUT), 'ended')
+        self.assertEqual(len(sent), count * rounds)
+        self.assertEqual(sorted(got), sorted(sent))
+        for pair in pairs:
+            self.assertGreater(pair.first, 0)
+            self.assertEqual(pair.first, pair.second)
+
     def test_exactly_one_is_left(self):
         # Who has the lock kills another one that waits for it.  If one took the
         # lock and died, nobody would be left.
         count = 20
         lock = threading.Lock()
-        barrier = threading.Barrier(count)
+        running = []
         killed = []
 
         def run():
             me = threading.current_thread()
-            barrier.wait()
+            # Not a barrier: some might still be leaving it.
+            running.append(me)
             while True:
                 with lock:
                     others = [thread for thread in threads
@@ -1508,12 +1602,15 @@ class CornerTests(ThreadsTestCase):
                     self.join(victim)
                     killed.append(victim)
         for _ in range(5):
+            running.clear()
             killed.clear()
             threads = []
             threads += [threading.Thread(target=run, daemon=True)
                         for _ in range(count)]
-            for thread in threads:
-                thread.start()
+            with lock:
+                for thread in threads:
+                    thread.start()
+                self.until(lambda: len(running) == count)
             results = [thread.wait(support.LONG_TIMEOUT) for thread in threads]
             self.assertEqual(results.count('left'), 1)
             self.assertEqual(results.count(None), count - 1)
@@ -1601,6 +1698,33 @@ class CornerTests(ThreadsTestCase):
         self.check_exit('masked', 'attached')
         self.check_exit('attached', 'interrupts_others')
         self.check_exit('masked', 'busy', 'interrupts_others')
+
+    def test_exit_while_threads_begin_to_block(self):
+        # Without a GIL, the states of these threads are deleted while they look
+        # whether there is something that they have to be woken for.
+        for _ in range(5):
+            script_helper.assert_python_ok('-c', '''if True:
+                import threading, time
+                from threading import nointerrupts, interrupts
+                class A(Exception):
+                    pass
+                def run():
+                    with nointerrupts:
+                        while True:
+                            try:
+                                time.sleep(0.00001)
+                                with interrupts:
+                                    time.sleep(0.00001)
+                            except (A, ExceptionGroup):
+                                pass
+                threads = [threading.Thread(target=run, daemon=True)
+                           for _ in range(6)]
+                for thread in threads:
+                    thread.start()
+                for _ in range(100):
+                    for thread in threads:
+                        thread.interrupt(A)
+            ''')
 
 
 class WithoutMasksTests(unittest.TestCase):

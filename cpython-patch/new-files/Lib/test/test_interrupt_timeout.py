@@ -303,12 +303,13 @@ class NestingTests(TimeoutTestCase):
 
     @needs_masks
     def test_both(self):
-        # The outer one breaks both blocks.
+        # The outer one breaks both blocks.  Without the mask the inner one comes first,
+        # however busy the system is.
         with self.times_out():
-            with timeout(SHORT) as outer:
-                with timeout(SHORT / 2) as inner:
+            with timeout(20 * SHORT) as outer:
+                with timeout(SHORT) as inner:
                     with nointerrupts:
-                        take_time(2 * SHORT)
+                        take_time(22 * SHORT)
         self.assertTrue(outer.expired())
         self.assertFalse(inner.expired())
 

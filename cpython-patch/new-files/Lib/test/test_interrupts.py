@@ -1897,9 +1897,9 @@ class ReleaseTests(InterruptTestCase):
         class Late(Exception):
             pass
 
-        reference = weakref.ref(Late)
-        cell = [Late]
-        del Late
+        # An instance: without a GIL, classes are immortal once there are threads.
+        cell = [Late()]
+        reference = weakref.ref(cell[0])
         log = self.log
 
         def function():

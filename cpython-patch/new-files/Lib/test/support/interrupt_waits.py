@@ -713,15 +713,18 @@ def interrupt_one_at_a_time(count, progress=lambda i: None):
     each.
     """
     caught = 0
+    # What `caught` was when the thread came to where it catches the next one.
+    ready = -1
     read, write = os.pipe()
     lock = threading.Lock()
     lock.acquire()
 
     def run():
-        nonlocal caught
+        nonlocal caught, ready
         step = 0
         while True:
             try:
+                ready = caught
                 while True:
                     step += 1
                     match step % 3:
@@ -732,19 +735,24 @@ def interrupt_one_at_a_time(count, progress=lambda i: None):
                 caught += 1
             except SystemExit:
                 return
+
+    def wait_until(number):
+        deadline = time.monotonic() + support.SHORT_TIMEOUT
+        while ready < number:
+            if time.monotonic() > deadline:
+                raise AssertionError(f'number {number - 1} was lost')
+            time.sleep(0)
+        if ready != number:
+            raise AssertionError(f'number {number - 1} was raised twice')
+
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
+        wait_until(0)
         for i in range(count):
             progress(i)
             thread.interrupt(Interrupt)
-            deadline = time.monotonic() + support.SHORT_TIMEOUT
-            while caught <= i:
-                if time.monotonic() > deadline:
-                    raise AssertionError(f'number {i} was lost')
-                time.sleep(0)
-            if caught != i + 1:
-                raise AssertionError(f'number {i} was raised twice')
+            wait_until(i + 1)
     finally:
         thread.terminate()
         thread.join(support.SHORT_TIMEOUT)
