@@ -109,6 +109,8 @@ PyInterrupt_Unmask(PyInterruptMask *saved)
 
 typedef struct poller_entry {
     const PyInterruptPoller *poller;
+    /* Each interpreter that imports a module adds its poller. */
+    size_t times;
     struct poller_entry *next;
 } poller_entry;
 
@@ -143,17 +145,17 @@ PyInterrupt_AddPoller(const PyInterruptPoller *poller)
         return -1;
     }
     PyMutex_Lock(&pollers_mutex);
-    int known = *find_poller(poller) != NULL;
-    if (!known) {
-        *entry = (poller_entry){poller, pollers};
+    poller_entry *known = *find_poller(poller);
+    if (known != NULL) {
+        known->times++;
+    }
+    else {
+        *entry = (poller_entry){poller, 1, pollers};
         pollers = entry;
     }
     PyMutex_Unlock(&pollers_mutex);
-    if (known) {
+    if (known != NULL) {
         free(entry);
-        PyErr_Format(PyExc_RuntimeError,
-                     "the poller '%s' has been added already", poller->name);
-        return -1;
     }
     return 0;
 }
@@ -164,11 +166,15 @@ PyInterrupt_RemovePoller(const PyInterruptPoller *poller)
     PyMutex_Lock(&pollers_mutex);
     poller_entry **link = find_poller(poller);
     poller_entry *entry = *link;
-    if (entry != NULL) {
+    int known = entry != NULL;
+    if (known && --entry->times == 0) {
         *link = entry->next;
     }
+    else {
+        entry = NULL;
+    }
     PyMutex_Unlock(&pollers_mutex);
-    if (entry == NULL) {
+    if (!known) {
         PyErr_SetString(PyExc_RuntimeError,
                         "PyInterrupt_RemovePoller() of a poller that has not "
                         "been added");
