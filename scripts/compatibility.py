@@ -33,7 +33,7 @@ RERUNS = 3
 class Project:
     """What to install and what to run."""
 
-    version: str
+    version: str  # "": it is no package, but a script of ours
     # What its own configuration names for its tests, without linters and the
     # like. All come as wheels: they were compiled against stock, which is the
     # point, and a build tree has no headers to compile others with.
@@ -46,6 +46,13 @@ class Project:
     prepare: tuple = ()
     extra: str = ""
     options: tuple = ()
+    # Not pytest, but this script of ours runs the tests.
+    runner: str = ""
+    # By the interpreter itself, as an environment made by one that was not
+    # installed does not know where the headers are.
+    beside: bool = False
+    # Both sides must have the same tests: their names say what was seen.
+    exact: bool = False
     environment: dict = dataclasses.field(default_factory=dict)
 
 
@@ -73,10 +80,11 @@ PROJECTS = {
         tests=["greenlet"],
     ),
     "gevent": Project(
-        # All its files; not run by pytest, but by compatibility_gevent.py.
+        # All its files.
         "26.9.0", ["psutil"],
         extra="[test]",
         tests=[],
+        runner="compatibility_gevent.py",
         environment={"GEVENTTEST_USE_RESOURCES": "-network"},
     ),
     "pytest": Project(
@@ -113,6 +121,59 @@ PROJECTS = {
         # A test that needs more is skipped. The two sides share the memory.
         environment={"NPY_AVAILABLE_MEM": "2 GB"},
     ),
+    "cython": Project(
+        # The compiler from the wheel; what it generates is compiled here,
+        # against the headers of each side.
+        "3.3.1", ["setuptools"],
+        tests=[],
+        from_source=("runtests.py", "tests", "Cython/Runtime"),
+        runner="compatibility_cython.py",
+        beside=True,
+        environment={"CFLAGS": "-O0 -w", "PYTHONDONTWRITEBYTECODE": "1"},
+    ),
+    "polars": Project(
+        # Its tests are published nowhere on the index. These are the examples
+        # in its documentation, which its own tests run, too.
+        "2.1.0", ["pytest", "numpy", "pandas", "pyarrow", "pydantic", "tzdata"],
+        tests=["polars"],
+        options=("--doctest-modules", "--doctest-continue-on-failure",
+                 "--doctest-ignore-import-errors", "--polars-doctests", "-o",
+                 "doctest_optionflags=NORMALIZE_WHITESPACE ELLIPSIS"),
+        environment={"POLARS_MAX_THREADS": "2"},
+    ),
+    "narwhals": Project(
+        # Written in Python, above Polars: of each of its tests that takes a
+        # data frame, the variants with one of Polars.
+        "2.29.0", ["polars==2.1.0", "pandas", "pyarrow", "duckdb", "sqlframe",
+                   "sqlparse", "pytest", "pytest-env", "hypothesis",
+                   "packaging", "tzdata"],
+        tests=["tests"],
+        from_source=("tests", "pyproject.toml"),
+        options=("--constructors", "polars[eager],polars[lazy]"),
+        environment={"POLARS_MAX_THREADS": "2"},
+    ),
+    "pydantic-core": Project(
+        # Written in Rust, with PyO3.
+        "2.50.5",
+        ["pytest", "coverage", "dirty-equals", "hypothesis", "inline-snapshot",
+         "pytest-benchmark", "pytest-mock", "pytest-run-parallel",
+         "pytest-timeout", "python-dateutil", "typing-inspection", "tzdata"],
+        tests=["tests"],
+        from_source=("tests", "pyproject.toml"),
+        # The first needs linters; the other has paths in its name.
+        options=("--ignore-glob", "*/test_docstrings.py",
+                 "-k", "not site-packages"),
+        # Some names have the elements of a set in them.
+        environment={"PYTHONHASHSEED": "0"},
+    ),
+    "signals": Project(
+        # No suite: what a Ctrl-C does to these when it comes in the middle.
+        "", ["numpy==2.4.6", "polars==2.1.0", "pydantic==2.14.4",
+             "watchfiles==1.3.0"],
+        tests=[],
+        runner="compatibility_signals.py",
+        exact=True,
+    ),
 }
 
 
@@ -122,6 +183,10 @@ NO_WHEEL = "forbiddenfruit"
 
 class CouldNotRun(Exception):
     pass
+
+
+class NotSupported(Exception):
+    """There is no wheel for this kind of interpreter."""
 
 
 def clean_environment(**more):
@@ -136,19 +201,49 @@ def clean_environment(**more):
 
 # -- installing ---------------------------------------------------------------
 
+@dataclasses.dataclass
+class Python:
+    """An interpreter, and what kind it is of."""
+
+    path: str
+    # Names the kind: "cpython-313-x86_64-linux-gnu", "cpython-313t-...".
+    abi: str
+    # "t" if it is free-threaded.
+    flags: str
+    # Where its environments have their packages, below their directory.
+    purelib: str
+
+    @classmethod
+    def ask(cls, path):
+        program = ("import json, sys, sysconfig\n"
+                   "print(json.dumps([\n"
+                   "    sysconfig.get_config_var('EXT_SUFFIX').split('.')[1],\n"
+                   "    sys.abiflags,\n"
+                   "    sysconfig.get_path('purelib', 'venv', {'base': ''})]))")
+        try:
+            output = subprocess.check_output([path, "-I", "-c", program],
+                                             env=clean_environment())
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise CouldNotRun(f"this interpreter does not work: {error}")
+        return cls(path, *json.loads(output))
+
+
 class Environment:
     """A virtual environment for a project on one side, and its tests."""
 
-    def __init__(self, name, side, base_python):
+    def __init__(self, name, side, base):
         self.name = name
         self.project = PROJECTS[name]
-        self.base_python = base_python
+        self.base = base
+        # Wheels for one kind of interpreter are none for another.
         self.path = f"{WORK_DIR}/{name}/{side}"
+        if base.flags:
+            self.path += f"-{base.abi}"
         self.python = f"{self.path}/bin/python"
-        self.site = f"{self.path}/lib/python3.13/site-packages"
+        self.site = f"{self.path}{base.purelib}"
         self.source = f"{self.path}/source"
-        self.log = f"{WORK_DIR}/{name}/{side}.log"
-        self.record = f"{WORK_DIR}/{name}/{side}.outcomes"
+        self.log = f"{self.path}.log"
+        self.record = f"{self.path}.outcomes"
 
     def is_made_from(self, requirements):
         try:
@@ -158,15 +253,20 @@ class Environment:
             return False
 
     def origin(self, requirements):
-        return [os.path.realpath(self.base_python), requirements,
+        return [os.path.realpath(self.base.path), requirements,
                 *self.project.from_source, *self.project.prepare]
 
     def make(self, pip, requirements):
-        run_step([self.base_python, "-m", "venv", "--clear", "--without-pip",
+        run_step([self.base.path, "-m", "venv", "--clear", "--without-pip",
                   self.path], self.log)
-        run_step([*pip, "--python", self.python, "install",
-                  "--only-binary", ":all:", "--no-binary", NO_WHEEL,
-                  *requirements], self.log)
+        try:
+            run_step([*pip, "--python", self.python, "install",
+                      "--only-binary", ":all:", "--no-binary", NO_WHEEL,
+                      *requirements], self.log)
+        except CouldNotRun:
+            if self.base.flags and (package := self.has_no_wheel()):
+                raise NotSupported(f"no wheel of {package} for {self.base.abi}")
+            raise
         if self.project.from_source:
             self.unpack_source(pip)
         if self.project.prepare:
@@ -174,6 +274,13 @@ class Environment:
                      cwd=self.source)
         with open(f"{self.path}/made-from", "w") as file:
             json.dump(self.origin(requirements), file)
+
+    def has_no_wheel(self):
+        """What pip has not found though it could reach the index, or None."""
+        with open(self.log, errors="replace") as log:
+            text = log.read()
+        match = re.search(r"No matching distribution found for (\S+)", text)
+        return match and "Retrying (" not in text and match[1]
 
     def unpack_source(self, pip):
         top = f"{self.name.replace('-', '_')}-{self.project.version}"
@@ -205,8 +312,9 @@ class Environment:
 
     def command(self, record, tests=()):
         """What runs all tests, or these, and writes the outcomes."""
-        if self.name == "gevent":
-            return [self.python, f"{SCRIPTS}/compatibility_gevent.py", record,
+        if self.project.runner:
+            python = self.base.path if self.project.beside else self.python
+            return [python, f"{SCRIPTS}/{self.project.runner}", record,
                     *{test.partition("::")[0]: None for test in tests}]
         command = [self.python, "-P", "-m", "pytest", "-rf",
                    "-p", "compatibility_pytest", "--record-outcomes", record,
@@ -216,6 +324,13 @@ class Environment:
             command += ["-c", os.devnull]
         return command + [f"{self.directory}/{test}"
                           for test in tests or self.project.tests]
+
+    @property
+    def variables(self):
+        result = dict(self.project.environment)
+        if self.project.beside:
+            result["PYTHONPATH"] = self.site
+        return result
 
     @property
     def directory(self):
@@ -240,14 +355,19 @@ def run_step(command, log_path, cwd=None):
 
 
 def make_environments(names, pythons):
-    """{(project, side): environment}, made where they are not up to date."""
+    """{(project, side): environment}, made where they are not up to date.
+
+    And {project: reason} of those that cannot be installed there.
+    """
     pip = []
     environments = {}
+    not_supported = {}
     for name in names:
         os.makedirs(f"{WORK_DIR}/{name}", exist_ok=True)
         project = PROJECTS[name]
-        requirements = [f"{name}{project.extra}=={project.version}",
-                        *project.needs]
+        requirements = [*project.needs]
+        if project.version:
+            requirements.insert(0, f"{name}{project.extra}=={project.version}")
         for side in SIDES:
             environment = Environment(name, side, pythons[side])
             environments[name, side] = environment
@@ -255,15 +375,20 @@ def make_environments(names, pythons):
                 start = time.monotonic()
                 print(f"{name}: install on {side} ...", end=" ",
                       file=sys.stderr, flush=True)
-                pip = pip or make_pip(pythons["stock"])
-                environment.make(pip, requirements)
+                pip = pip or make_pip(pythons["stock"].path)
+                try:
+                    environment.make(pip, requirements)
+                except NotSupported as reason:
+                    print(reason, file=sys.stderr)
+                    not_supported[name] = str(reason)
+                    break
                 print(f"{time.monotonic() - start:.0f} s", file=sys.stderr)
             if project.tests:
                 shutil.copy(f"{SCRIPTS}/compatibility_pytest.py",
                             environment.site)
             # Ours gets what stock has got, to the version.
             requirements = environment.installed()
-    return environments
+    return environments, not_supported
 
 
 def make_pip(base_python):
@@ -305,7 +430,7 @@ class Run:
                 env=clean_environment(
                     # As if activated: coverage's tests run "python".
                     PATH=f"{environment.path}/bin:{os.environ['PATH']}",
-                    TMPDIR=self.scratch, **environment.project.environment))
+                    TMPDIR=self.scratch, **environment.variables))
 
     def wait(self, timeout):
         """Return whether it has ended."""
@@ -336,9 +461,10 @@ class Run:
                 if not line.endswith("\n"):
                     break
                 test, outcome = json.loads(line)
-                # Addresses in the names of parametrised tests differ between
-                # runs.
-                name = re.sub(r"0x[0-9a-fA-F]+", "0x...", test)
+                # Addresses and UUIDs in the names of parametrised tests differ
+                # between runs.
+                name = re.sub(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8}(?:-[0-9a-f]+){4}",
+                              "0x...", test)
                 old = result.get(name, (outcome,))[0]
                 if old == "started":
                     old = outcome
@@ -421,16 +547,25 @@ def is_worse(stock, ours):
         ours == "failed" and stock != "failed")
 
 
+def differs(stock, ours, exact):
+    return is_worse(stock, ours) or exact and stock == "not run"
+
+
 def judge(environments, results):
     """What is worse on ours, run again alone: {test: verdict}."""
+    exact = environments["ours"].project.exact
     worse = [name for name in results["stock"] | results["ours"]
-             if is_worse(*(state(results[side], name) for side in SIDES))]
+             if differs(*(state(results[side], name) for side in SIDES),
+                        exact)]
     verdicts = dict.fromkeys(worse, "REGRESSION")
     if len(worse) > MAX_RERUN:
         print(f"{len(worse)} tests came out worse: too many to run again",
               file=sys.stderr)
         return verdicts
     for name in worse:
+        if exact:
+            verdicts[name] = judge_again(environments, results, name)
+            continue
         if name == WHOLE or any(name not in results[side] for side in SIDES):
             continue  # there is no test to run again
         bad = dict.fromkeys(SIDES, 0)
@@ -446,6 +581,19 @@ def judge(environments, results):
         else:
             verdicts[name] = f"flaky, alone {counts}"
     return verdicts
+
+
+def judge_again(environments, results, name):
+    """Whether something is seen on one side only, however often one looks."""
+    if state(results["ours"], name) == "failed":
+        return "REGRESSION"  # one lost in a thousand is one too many
+    for attempt in range(RERUNS):
+        again = run_sides(f"again, alone: {name}", environments, [name],
+                          f".again-{attempt + 1}")
+        states = [state(again[side], name) for side in SIDES]
+        if not differs(*states, exact=True):
+            return f"flaky, alike when run again {attempt + 1} times"
+    return f"REGRESSION, alone {RERUNS} times of {RERUNS}"
 
 
 COLUMNS = ("tests", "passed on both", "failed on both", "skipped on both",
@@ -468,6 +616,9 @@ def print_table(rows):
     """rows: [(project, version, figures)]"""
     print(f"{'project':15} {'version':8}", *COLUMNS, sep="  ")
     for name, version, figures in rows:
+        if isinstance(figures, str):
+            print(f"{name:15} {version:8}  not supported: {figures}")
+            continue
         print(f"{name:15} {version:8}",
               *(f"{figure:{len(column)}}"
                 for column, figure in zip(COLUMNS, figures)), sep="  ")
@@ -506,12 +657,21 @@ def main():
     os.makedirs(WORK_DIR, exist_ok=True)
     details_path = f"{WORK_DIR}/comparison.txt"
     try:
-        environments = make_environments(
-            names, {"ours": options.ours, "stock": options.stock})
+        pythons = {"ours": Python.ask(options.ours),
+                   "stock": Python.ask(options.stock)}
+        if pythons["ours"].abi != pythons["stock"].abi:
+            raise CouldNotRun("these are of different kinds: "
+                              f"{pythons['ours'].abi}, {pythons['stock'].abi}")
+        environments, not_supported = make_environments(names, pythons)
         if options.install:
             return 0
         with open(details_path, "w") as details:
             for name in names:
+                if name in not_supported:
+                    rows.append((name, PROJECTS[name].version,
+                                 not_supported[name]))
+                    verdicts[name] = {}
+                    continue
                 sides = {side: environments[name, side] for side in SIDES}
                 results = run_sides(name, sides)
                 verdicts[name] = judge(sides, results)

@@ -5,17 +5,24 @@ file has neither the names by which pytest can be told to run a test again, nor
 anything at all after a crash.
 """
 
+import doctest
 import json
+import pathlib
+import tempfile
 
 recording = None
 
 
 def pytest_addoption(parser):
     parser.addoption("--record-outcomes", metavar="FILE")
+    parser.addoption("--polars-doctests", action="store_true")
 
 
 def pytest_configure(config):
     global recording
+    if config.getoption("--polars-doctests"):
+        add_ignore_result()
+        config.pluginmanager.register(PolarsExamples())
     if path := config.getoption("--record-outcomes"):
         recording = open(path, "w", encoding="utf-8")
 
@@ -40,3 +47,28 @@ def pytest_runtest_logreport(report):
 def pytest_collectreport(report):
     if recording and report.failed:
         record(report.nodeid or "(collecting)", "failed")
+
+
+class PolarsExamples:
+    """What the examples of Polars expect to be there."""
+
+    @staticmethod
+    def pytest_runtest_setup(item):
+        import polars
+        polars.Config.restore_defaults()
+        item.dtest.globs.update(
+            pl=polars, dirpath=pathlib.Path(tempfile.gettempdir()))
+
+
+def add_ignore_result():
+    """Let doctests have the flag that Polars' own runner has.
+
+    An example with it is only run: its result is not always the same.
+    """
+    flag = doctest.register_optionflag("IGNORE_RESULT")
+    check_output = doctest.OutputChecker.check_output
+
+    def check(self, want, got, flags):
+        return bool(flags & flag) or check_output(self, want, got, flags)
+
+    doctest.OutputChecker.check_output = check
