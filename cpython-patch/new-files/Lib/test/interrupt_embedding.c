@@ -628,10 +628,10 @@ test_pollers_stay(void)
     CHECK(Py_FinalizeEx() == 0);
     allocator = PYMEM_ALLOCATOR_MALLOC_DEBUG;
     start();
-    CHECK(PyInterrupt_AddPoller(&pollers[0]) == -1);
-    CHECK(raised("RuntimeError"));
     CHECK(PyInterrupt_AddPoller(&pollers[1]) == 0);
     CHECK(PyInterrupt_RemovePoller(&pollers[0]) == 0);
+    CHECK(PyInterrupt_RemovePoller(&pollers[0]) == -1);
+    CHECK(raised("RuntimeError"));
     CHECK(Py_FinalizeEx() == 0);
     allocator = PYMEM_ALLOCATOR_MALLOC;
     start();

@@ -221,8 +221,9 @@ class LivesTests(EmbeddingTestCase):
                 with threading.timeout(0.01):
                     started.release()
                     with threading.nointerrupts:
-                        while True:
-                            time.sleep(0.001)
+                        # For ever: one that attaches again when the next life has
+                        # begun crashes, masks or none.
+                        time.sleep(100_000)
 
             threads = [threading.Thread(target=stay, daemon=True)
                        for i in range(5)]

@@ -451,7 +451,8 @@ class IsolationTests(InterpreterTestCase):
                 except Own:
                     pass
             check(not wrong, wrong)
-            check(len(caught) > 10, len(caught))
+            # Some end their thread, outside of the try.
+            check(caught, 'nothing was caught')
             check(not interrupts_pending())
         '''
         for kind in KINDS:
