@@ -32,9 +32,20 @@ build_rust_core() {
 # module that Python code imports.
 make_core_object() {
     local target=$BUILD/cargo$CORE_VARIANT names=${CORE_OBJECT%.o}.symbols roots
-    local archive=$target/release/libinterrupts_module.a
-    PYO3_CONFIG_FILE=$ROOT/rust-core/module/pyo3-config$CORE_VARIANT.txt \
-        CARGO_TARGET_DIR=$target cargo build --release --package interrupts-module --locked
+    local archive=$target/release/libinterrupts_module.a options=() config=$CORE_VARIANT
+    if [[ $CORE_VARIANT == -sanitize ]]; then
+        config=''
+        # Given a target, cargo leaves what it runs itself, build scripts, alone.
+        mapfile -t options < <(rustc -vV | sed -n 's/^host: /--target=/p')
+        archive=$target/${options[0]#--target=}/release/libinterrupts_module.a
+        # Rust sees to it that nobody depends on its unstable options by chance;
+        # this variable says that we mean it. Everything that the compiled code
+        # asks of the sanitizer, gcc's library has: the interface is the same.
+        # What the Rust standard library itself does is not looked at.
+        export RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
+    fi
+    PYO3_CONFIG_FILE=$ROOT/rust-core/module/pyo3-config$config.txt CARGO_TARGET_DIR=$target \
+        cargo build --release --package interrupts-module --locked "${options[@]}"
     nm --defined-only --extern-only "$archive" 2>/dev/null |
         awk '$3 ~ /^(_PyInterruptCore_|PyInit__interrupts$)/ { print $3 }' | sort -u >"$names"
     if [[ ! -s $names ]]; then
@@ -61,12 +72,15 @@ make_core_object() {
 #   FROM       its source tree
 #   CONFIGURE  arguments of configure
 #   STOCK      "yes" for the unpatched twin
+#   SANITIZE   "yes" if it has sanitizers
 #
 # An object of CPython begins differently without a GIL, so the Rust module is
-# compiled for it apart: set_flavour also chooses CORE_VARIANT and CORE_OBJECT.
+# compiled for it apart, and with the sanitizer for addresses if CPython has it:
+# set_flavour also chooses CORE_VARIANT and CORE_OBJECT.
 set_flavour() {
     local kind=$1 stock=$2 prefix=$3 free_threaded=${4:-}
     STOCK=$stock
+    SANITIZE=''
     FROM=$SRC
     FLAVOUR=$kind
     CONFIGURE=()
@@ -85,6 +99,14 @@ set_flavour() {
         debug) CONFIGURE+=(--with-pydebug) ;;
         optimized) CONFIGURE+=(--enable-optimizations --with-lto) ;;
         debug-optimized) CONFIGURE+=(--with-pydebug --enable-optimizations --with-lto) ;;
+        sanitize)
+            # More than -O1 takes long to compile and blurs the reports.
+            CONFIGURE+=(--with-address-sanitizer --with-undefined-behavior-sanitizer
+                "OPT=-g1 -O1 -Wall" "LINKFORSHARED=-Xlinker -export-dynamic sanitizers.o")
+            SANITIZE=yes
+            CORE_VARIANT=-sanitize
+            CORE_OBJECT=$BUILD/interrupt_core$CORE_VARIANT.o
+            ;;
     esac
     # The prefix is compiled in, so an interpreter to be installed has objects
     # of its own; otherwise each would throw the other's away.
@@ -124,6 +146,7 @@ source_key() {
 build_key() {
     configure_key
     source_key
+    if [[ -n $SANITIZE ]]; then hash_files scripts/lib/sanitizers.c; fi
 }
 
 # True if nothing that goes into the flavour changed since it was last built.
@@ -146,7 +169,7 @@ build_flavour() {
     local key start=$SECONDS before after were_current=''
     if [[ ! -f $OBJ/configured ]]; then
         case $FLAVOUR in
-            *optimized*) require_space 1500 "$FLAVOUR" ;;
+            *optimized* | *sanitize) require_space 1500 "$FLAVOUR" ;;
             *) require_space 700 "$FLAVOUR" ;;
         esac
     fi
@@ -173,6 +196,11 @@ build_flavour() {
     rm -f "$OBJ/built"
     before=$(binary_hash)
     : >"$OBJ/building"
+    if [[ -n $SANITIZE ]]; then
+        run_step "prepare the reports" "$LOGS/$FLAVOUR-reports.log" make_sanitizers_object
+        # While it is built the interpreter runs without that object.
+        export ASAN_OPTIONS=detect_leaks=0
+    fi
     run_step "compile $FLAVOUR" "$LOGS/$FLAVOUR-make.log" run_make
     if [[ $STOCK != yes ]]; then
         # These headers are made by the interpreter they are for. Without a GIL the
@@ -194,6 +222,18 @@ build_flavour() {
     rm -f "$OBJ/building"
     build_key | write_file "$OBJ/built"
     say "$(printf '%6s  %s' "$((SECONDS - start)) s" "in all; the interpreter is build/$FLAVOUR/python")"
+}
+
+# The interpreter is linked with an object that says how sanitizers behave in it, and
+# what is built with them can be run with any environment.  (make does not know of it.)
+make_sanitizers_object() {
+    local cc
+    read -ra cc <<<"${CC:-gcc}"
+    mkdir -p "$OBJ/reports"
+    "${cc[@]}" -c -O1 -g1 "-DREPORTS=\"$OBJ/reports/report\"" \
+        "-DSUPPRESSIONS=\"$ROOT/scripts/lib/sanitizers.supp\"" \
+        scripts/lib/sanitizers.c -o "$OBJ/sanitizers.o"
+    rm -f "$OBJ/python"
 }
 
 in_objects() { cd "$OBJ" && "$@"; }

@@ -20,6 +20,7 @@
 #include "pycore_interp.h"        // PyInterpreterState.interrupts
 #include "pycore_interrupts.h"
 #include "pycore_lock.h"          // PyMutex_LockFlags()
+#include "pycore_opcode_metadata.h" // _PyOpcode_Caches
 #include "pycore_opcode_utils.h"  // RESUME_AFTER_YIELD_FROM
 #include "pycore_pyerrors.h"      // _PyErr_GetRaisedException()
 #include "pycore_pystate.h"       // _PyThreadState_GET()
@@ -131,25 +132,25 @@ skip_entries(const _PyInterpreterFrame *frame)
     return (_PyInterpreterFrame *)frame;
 }
 
-/* Does an instruction that loads None end before `*index`?  If so, go back to its
-   start. */
+/* Are the three instructions before the one at `index` loads of None?  Only from the
+   start of the code on is it known what is an instruction: what an inline cache
+   holds can look like one. */
 static int
-loads_none_before(PyCodeObject *code, int *index)
+loads_nones_before(PyCodeObject *code, int index)
 {
-    int i = *index - 1;
-    if (i < 0 || _Py_GetBaseOpcode(code, i) != LOAD_CONST) {
-        return 0;
+    int nones = 0, oparg = 0;
+    for (int i = 0, opcode; i < index; i += 1 + _PyOpcode_Caches[opcode]) {
+        opcode = _Py_GetBaseOpcode(code, i);
+        oparg = (oparg << 8) | _PyCode_CODE(code)[i].op.arg;
+        if (opcode == EXTENDED_ARG) {
+            continue;
+        }
+        int none = opcode == LOAD_CONST
+                   && PyTuple_GET_ITEM(code->co_consts, oparg) == Py_None;
+        nones = none ? nones + 1 : 0;
+        oparg = 0;
     }
-    int oparg = _PyCode_CODE(code)[i].op.arg;
-    for (int shift = 8;
-         i > 0 && _PyCode_CODE(code)[i - 1].op.code == EXTENDED_ARG;
-         shift += 8)
-    {
-        i--;
-        oparg |= _PyCode_CODE(code)[i].op.arg << shift;
-    }
-    *index = i;
-    return PyTuple_GET_ITEM(code->co_consts, oparg) == Py_None;
+    return nones >= 3;
 }
 
 /* Has this frame called the __exit__() of a `with` statement?  No other call looks
@@ -163,10 +164,7 @@ is_exiting(const _PyInterpreterFrame *frame)
     if (opcode != CALL) {
         return opcode == WITH_EXCEPT_START;
     }
-    return (_PyCode_CODE(code)[index].op.arg == 2
-            && loads_none_before(code, &index)
-            && loads_none_before(code, &index)
-            && loads_none_before(code, &index));
+    return _PyCode_CODE(code)[index].op.arg == 2 && loads_nones_before(code, index);
 }
 
 /* A _PyInterruptCore_StepFunc. */

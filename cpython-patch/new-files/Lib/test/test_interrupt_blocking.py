@@ -586,6 +586,30 @@ class ExitTests(BlockingTestCase):
         with self.assertRaises(TypeError):
             _interrupts.wait_for_others()
 
+    def test_caches_are_no_instructions(self):
+        # Whether a frame leaves a `with` is read from the instructions before the
+        # call.  Here a counter is there, and takes on nearly all values: the sum of
+        # an int and a float has no specialized form.
+        script_helper.assert_python_ok('-c', '''if 1:
+            import signal
+            from _interrupts import wait_for_others
+
+            def wait(a, b):
+                wait_for_others(signal.raise_signal, signal.SIGINT)
+
+            def clean_up(n):
+                try:
+                    str(n)
+                finally:
+                    wait(1, n + 0.5)
+
+            for n in range(4000):
+                try:
+                    clean_up(n)
+                except KeyboardInterrupt:
+                    pass
+            ''')
+
 
 @unittest.skipIf(sqlite3 is None, 'needs sqlite3')
 class DatabaseTests(BlockingTestCase):
@@ -1191,10 +1215,10 @@ class KickSignalTests(unittest.TestCase):
         import_helper.import_module('_interpreters')
         result = script_helper.assert_python_ok('-c', '''if True:
             import _interpreters, _interrupts, os, signal, threading
-            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
             other = _interpreters.create()
             before = _interrupts.kicks()
             try:
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
                 _interpreters.exec(other, """if True:
                     import time
                     end = time.monotonic() + 1

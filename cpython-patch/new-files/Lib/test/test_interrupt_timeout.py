@@ -358,7 +358,7 @@ class NestingTests(TimeoutTestCase):
     def test_one_after_the_other(self):
         for _ in range(50):
             with self.times_out():
-                with timeout(0.001):
+                with timeout(0.01):
                     spin()
 
     def test_in_many_threads(self):
