@@ -496,8 +496,7 @@ def draw(results, path):
         f'{LANGUAGES[module]}, {FUNCTIONS[function]}'
         for module, function in (key.split('.') for key in keys)])
     right.set_xscale('log')
-    right.set_xlabel('ms from Ctrl-C to the exception: median, 5th to 95th '
-                     'percentile (log)')
+    right.set_xlabel('ms from Ctrl-C; median, 5th to 95th percentile (log)')
     right.set_title('How soon it is seen')
     right.legend(loc='upper center', ncols=2, frameon=False,
                  bbox_to_anchor=(0.5, -0.12))
@@ -538,8 +537,10 @@ def main():
         if options.install:
             install(options.stock, out)
             return 0
-        packages = build(interpreters, out)
-        if not options.draw_again:
+        if options.draw_again:
+            packages = install(options.stock, out)
+        else:
+            packages = build(interpreters, out)
             raw.write_text(json.dumps(measure(interpreters, out,
                                               options.times)))
     except Failed as error:
