@@ -437,6 +437,29 @@ class ThreadTests(ForkTestCase):
             ''', str(support.SHORT_TIMEOUT))
 
     @needs_kicks
+    def test_who_waits_does_so_in_the_parent(self):
+        self.run_program("""if True:
+            import os, threading, time
+
+            go = threading.Event()
+            thread = threading.Thread(target=go.wait)
+            thread.start()
+            waiters = [threading.Thread(target=thread.wait) for _ in range(2)]
+            for waiter in waiters:
+                waiter.start()
+            while thread._wait_count < 2:
+                time.sleep(0.001)
+            pid = os.fork()
+            if not pid:
+                thread.wait()
+                os._exit(40 + thread._wait_count)
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 40
+            assert thread._wait_count == 2
+            go.set()
+            for waiter in waiters:
+                waiter.join()
+            """)
+
     def test_fork_while_all_is_in_use(self):
         # Records, queues, timers, the list of pollers: none of their locks is held by a
         # thread that the child does not have.
