@@ -103,6 +103,7 @@ class LivesTests(EmbeddingTestCase):
     def test_handler_is_given_back(self):
         self.run_application('handler_is_given_back')
 
+    @unittest.skipIf(support.Py_GIL_DISABLED, 'needs other allocators')
     def test_pollers_stay(self):
         self.run_application('pollers_stay')
 

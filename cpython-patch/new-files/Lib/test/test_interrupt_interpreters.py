@@ -534,6 +534,7 @@ class IsolationTests(InterpreterTestCase):
                         int()
                 self.assertLess(_interrupts.kicks() - kicks, 10)
 
+    @unittest.skipIf(support.Py_GIL_DISABLED, 'needs a GIL')
     def test_a_gil_that_is_held(self):
         # Nothing is asked of an interpreter that has a GIL of its own.
         import_helper.import_module('ctypes')
