@@ -95,7 +95,8 @@ def numpy_dot():
             lambda: (matrix[:2, :2] @ matrix[:2, :2]).shape == (2, 2))
 
 
-@case("numpy, calling Python")
+# Nearly always out of the callback, rarely out of its caller.
+@case("numpy, calling Python", places=False)
 def numpy_callback():
     import numpy
     function = numpy.frompyfunc(callback, 1, 1)
@@ -147,7 +148,7 @@ def polars_streaming():
     return lambda: query.collect(engine="streaming"), polars_check
 
 
-@case("polars, calling Python", most=2)
+@case("polars, calling Python", places=False, most=2)
 def polars_callback():
     import polars
     frame = polars.DataFrame({"a": random_array(2_500_000)})
@@ -192,7 +193,7 @@ def pydantic_json():
     return lambda: validate(text), lambda: validate("[1]") == [1]
 
 
-@case("pydantic, calling Python")
+@case("pydantic, calling Python", places=False)
 def pydantic_callback():
     import pydantic
     from typing import Annotated
