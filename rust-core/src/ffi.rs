@@ -134,8 +134,10 @@ static MASKS_ENABLED: AtomicBool = AtomicBool::new(true);
 static SUPPRESSED: AtomicI32 = AtomicI32::new(-1);
 
 /// What the core keeps for a thread beside the words that C looks at.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Thread {
+    /// Another one for each record there ever is; never 0.
+    number: Identity,
     raised: Queue,
     sent: SentQueue,
     patience: Patience,
@@ -146,6 +148,25 @@ struct Thread {
     /// Frames from here on outwards mask no more.
     base: Option<FrameId>,
     sweep: Option<Sweep>,
+}
+
+/// Counts records, in the whole process. Relaxed: they only have to differ.
+static NEXT_THREAD: AtomicUsize = AtomicUsize::new(1);
+
+impl Default for Thread {
+    fn default() -> Self {
+        Thread {
+            number: NEXT_THREAD.fetch_add(1, Relaxed),
+            raised: Queue::default(),
+            sent: SentQueue::default(),
+            patience: Patience::default(),
+            regions: Vec::new(),
+            stacks: Stacks::default(),
+            timeouts: Timeouts::default(),
+            base: None,
+            sweep: None,
+        }
+    }
 }
 
 impl InterruptState {
@@ -218,6 +239,12 @@ impl InterruptState {
         }
     }
 
+    /// What tells this thread from others in the entries of scopes. 0 if it has entered
+    /// none.
+    fn number(&self) -> Identity {
+        self.thread().map_or(0, |thread| thread.number)
+    }
+
     fn in_force(&self, carried: *const Carried, walk: Walk, step: StepFunc) -> InForce {
         // SAFETY: the caller of the exported function holds the lock.
         let carriers = unsafe { carriers(carried) };
@@ -228,7 +255,7 @@ impl InterruptState {
                 self.steps(walk, step),
                 stacks.unwrap_or(&Stacks::default()),
                 carriers.unwrap_or(&Carriers::default()),
-                self.several() as usize,
+                self.number(),
                 walk.stack as usize,
             ),
         }
@@ -274,7 +301,7 @@ impl InterruptState {
             self.thread()
                 .map_or(&Stacks::default(), |thread| &thread.stacks),
             carriers.unwrap_or(&Carriers::default()),
-            self.several() as usize,
+            self.number(),
             walk.stack as usize,
         )
     }
@@ -372,7 +399,7 @@ impl InterruptState {
         stack: *const c_void,
         change: impl FnOnce(&mut Scopes) -> T,
     ) -> T {
-        let thread = self.several() as usize;
+        let thread = self.thread_mut().number;
         let lowered = self.waiting & LOWERS != 0;
         // SAFETY: by the contract.
         let carried = unsafe { &mut *carried };

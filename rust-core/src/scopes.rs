@@ -27,7 +27,7 @@ use crate::level::{Level, Strength};
 /// The identity of a frame: its address, never dereferenced here.
 pub type FrameId = usize;
 /// The identity of a generator, of a stack or of the object that a scope was
-/// entered with: an address, never dereferenced here.
+/// entered with: an address, never dereferenced here; or the number of a thread.
 pub type Identity = usize;
 
 /// What stands on the way outwards from the running frame.

@@ -112,6 +112,27 @@ start_walk(PyThreadState *tstate)
     };
 }
 
+/* Give the stack a first chunk, if no function has run on it yet: what is entered
+   now has to be found when one does. */
+static int
+begin_stack(PyThreadState *tstate)
+{
+    if (tstate->datastack_chunk == NULL
+        && _PyThreadState_PushFrame(tstate, 0) == NULL)
+    {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+void
+_PyInterrupts_StackBegins(PyThreadState *tstate)
+{
+    _PyInterruptCore_DropScopes(interrupt_state(tstate),
+                                tstate->datastack_chunk);
+}
+
 /* Is `item` among those from `top` on?  The last one is no generator's. */
 static int
 in_chain(const _PyErr_StackItem *top, const _PyErr_StackItem *item)
@@ -1604,6 +1625,9 @@ int
 _PyInterrupts_EnterScope(uintptr_t scope, int kind)
 {
     PyThreadState *tstate = _PyThreadState_GET();
+    if (begin_stack(tstate) < 0) {
+        return -1;
+    }
     _PyInterruptWalk walk = start_walk(tstate);
     _PyInterruptCarried *carried = lock_carried(tstate->interp);
     int err = _PyInterruptCore_EnterScope(interrupt_state(tstate), carried,

@@ -398,6 +398,10 @@ extern PyObject *_PyInterrupts_CallInRegion(int kind, PyObject *function,
                                             Py_ssize_t nargs,
                                             PyObject *kwnames);
 
+/* The thread has the first chunk of a new stack of frames: if another stack was at
+   the same address, scopes that were never left there do not count here. */
+extern void _PyInterrupts_StackBegins(PyThreadState *tstate);
+
 /* Leave all scopes of this stack. */
 extern void _PyInterrupts_DropScopes(void);
 

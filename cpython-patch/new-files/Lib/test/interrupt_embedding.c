@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,6 +45,52 @@ check_status(PyStatus status)
     }
 }
 
+/* What Python has of the heap, in bytes, if that is counted.  It forgets some of it at
+   the end of each life, compiled code above all, not always as much.  What others have,
+   the interrupt core above all, is the rest, and has to be the same each time. */
+static atomic_size_t python_bytes = 0;
+
+static void *
+counted(void *block)
+{
+    python_bytes += malloc_usable_size(block) + sizeof(size_t);
+    return block;
+}
+
+static void
+uncounted(void *block)
+{
+    if (block != NULL) {
+        python_bytes -= malloc_usable_size(block) + sizeof(size_t);
+    }
+}
+
+static void *
+count_malloc(void *ctx, size_t size)
+{
+    return counted(malloc(size ? size : 1));
+}
+
+static void *
+count_calloc(void *ctx, size_t number, size_t size)
+{
+    return counted(number && size ? calloc(number, size) : calloc(1, 1));
+}
+
+static void *
+count_realloc(void *ctx, void *block, size_t size)
+{
+    uncounted(block);
+    return counted(realloc(block, size ? size : 1));
+}
+
+static void
+count_free(void *ctx, void *block)
+{
+    uncounted(block);
+    free(block);
+}
+
 static void
 start(void)
 {
@@ -51,6 +98,13 @@ start(void)
     PyPreConfig_InitIsolatedConfig(&preconfig);
     preconfig.allocator = allocator;
     check_status(Py_PreInitialize(&preconfig));
+    if (allocator == PYMEM_ALLOCATOR_MALLOC) {
+        PyMemAllocatorEx count = {NULL, count_malloc, count_calloc, count_realloc,
+                                  count_free};
+        PyMem_SetAllocator(PYMEM_DOMAIN_RAW, &count);
+        PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &count);
+        PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &count);
+    }
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
     config.site_import = 0;
@@ -537,13 +591,16 @@ run_in_foreign_thread(void *source)
 }
 
 /* Arguments: how many lives; what to run in each, at first, in a foreign thread, and at
-   the end.  Prints what there is after each: bytes, threads, files, timers. */
+   the end.  Prints what there is after each: bytes, bytes that are not Python's, threads,
+   files, timers. */
 static int
 test_lives(char **argv)
 {
     int lives = atoi(argv[0]);
     allocator = PYMEM_ALLOCATOR_MALLOC;
     mallopt(M_ARENA_MAX, 1);
+    /* These keep what is free, but count it as used. */
+    mallopt(M_MXFAST, 0);
     for (int i = 0; i < lives; i++) {
         start();
         run(argv[1]);
@@ -551,7 +608,8 @@ test_lives(char **argv)
         run(argv[3]);
         CHECK(Py_FinalizeEx() == 0);
         struct mallinfo2 info = mallinfo2();
-        printf("%zu %d %d %d\n", info.uordblks + info.hblkhd,
+        size_t bytes = info.uordblks + info.hblkhd;
+        printf("%zu %zd %d %d %d\n", bytes, (Py_ssize_t)(bytes - python_bytes),
                count_entries("/proc/self/task"), count_entries("/proc/self/fd"),
                count_timers());
     }
@@ -688,6 +746,98 @@ test_thread_outlives_the_interpreter(void)
 }
 
 
+/* --- Stacks ----------------------------------------------------------------- */
+
+/* What is there of a stack of frames: libraries that switch between stacks exchange
+   this. */
+typedef struct {
+    _PyStackChunk *chunk;
+    PyObject **top, **limit;
+} stack;
+
+static stack
+switch_to(stack other)
+{
+    PyThreadState *tstate = PyThreadState_Get();
+    stack this = {tstate->datastack_chunk, tstate->datastack_top,
+                  tstate->datastack_limit};
+    tstate->datastack_chunk = other.chunk;
+    tstate->datastack_top = other.top;
+    tstate->datastack_limit = other.limit;
+    return this;
+}
+
+static void
+free_stack(stack dead)
+{
+    PyObjectArenaAllocator arenas;
+    PyObject_GetArenaAllocator(&arenas);
+    while (dead.chunk != NULL) {
+        _PyStackChunk *previous = dead.chunk->previous;
+        arenas.free(arenas.ctx, dead.chunk, dead.chunk->size);
+        dead.chunk = previous;
+    }
+}
+
+/* A stack that has ended with a scope that a call had entered.  The next one begins
+   at the same address. */
+static int
+test_stack_at_the_same_address(void)
+{
+    start();
+    run("import threading, _interrupts\n");
+    void *first = NULL;
+    int again = 0;
+    for (int i = 0; i < 10; i++) {
+        stack outer = switch_to((stack){NULL});
+        CHECK(value("_interrupts.interrupts_masked()") == 0);
+        void *chunk = PyThreadState_Get()->datastack_chunk;
+        again += chunk == first;
+        first = chunk;
+        run("threading.nointerrupts().__enter__()\n");
+        CHECK(value("_interrupts.interrupts_masked()") == 1);
+        stack inner = switch_to(outer);
+        CHECK(value("_interrupts.interrupts_masked()") == 0);
+        free_stack(inner);
+    }
+    CHECK(again > 0);
+    CHECK(Py_FinalizeEx() == 0);
+    return 0;
+}
+
+/* C code enters a scope before the first function has run on its stack. */
+static void *
+enter_before_any_frame(void *arg)
+{
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *module = PyImport_AddModule("__main__");
+    CHECK(PyThreadState_Get()->datastack_chunk == NULL);
+    PyObject *scope = PyObject_GetAttrString(module, "scope");
+    PyObject *result = PyObject_CallMethod(scope, "__enter__", NULL);
+    CHECK(result != NULL);
+    Py_DECREF(result);
+    CHECK(value("_interrupts.interrupts_masked()") == 1);
+    result = PyObject_CallMethod(scope, "__exit__", "OOO", Py_None, Py_None, Py_None);
+    CHECK(result != NULL);
+    Py_DECREF(result);
+    Py_DECREF(scope);
+    CHECK(value("_interrupts.interrupts_masked()") == 0);
+    PyGILState_Release(gil);
+    return NULL;
+}
+
+static int
+test_scope_before_any_frame(void)
+{
+    start();
+    run("import threading, _interrupts\n"
+        "scope = threading.nointerrupts()\n");
+    join(start_thread(enter_before_any_frame, NULL));
+    CHECK(Py_FinalizeEx() == 0);
+    return 0;
+}
+
+
 int
 main(int argc, char **argv)
 {
@@ -705,6 +855,8 @@ main(int argc, char **argv)
         {"handler_is_given_back", test_handler_is_given_back},
         {"pollers_stay", test_pollers_stay},
         {"thread_outlives_the_interpreter", test_thread_outlives_the_interpreter},
+        {"stack_at_the_same_address", test_stack_at_the_same_address},
+        {"scope_before_any_frame", test_scope_before_any_frame},
     };
     CHECK(argc > 2);
     python = argv[1];

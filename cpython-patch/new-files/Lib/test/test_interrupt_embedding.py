@@ -60,13 +60,15 @@ def setUpModule():
 
 
 class EmbeddingTestCase(unittest.TestCase):
-    def run_application(self, *args):
+    def run_application(self, *args, stderr=''):
         process = subprocess.run(
             [application, sys.executable, *args], capture_output=True, text=True,
-            timeout=support.LONG_TIMEOUT)
+            timeout=support.LONG_TIMEOUT,
+            # What it keeps for each thread is not counted as free.
+            env={**os.environ, 'GLIBC_TUNABLES': 'glibc.malloc.tcache_count=0'})
         if process.returncode == NOT_POSSIBLE:
             self.skipTest('not possible here')
-        self.assertEqual((process.returncode, process.stderr), (0, ''))
+        self.assertEqual((process.returncode, process.stderr), (0, stderr))
         return process.stdout
 
 
@@ -95,6 +97,16 @@ class ForeignThreadTests(EmbeddingTestCase):
 
     def test_masks_and_enters_again(self):
         self.run_application('foreign_thread_masks')
+
+
+class StackTests(EmbeddingTestCase):
+    """A library switches between stacks of frames."""
+
+    def test_stack_at_the_same_address(self):
+        self.run_application('stack_at_the_same_address')
+
+    def test_scope_before_any_frame(self):
+        self.run_application('scope_before_any_frame')
 
 
 class LivesTests(EmbeddingTestCase):
@@ -194,34 +206,51 @@ class LivesTests(EmbeddingTestCase):
             main.interrupt(Interrupt(main))
         '''
 
-    def measure(self, lives, rounds):
-        out = self.run_application('lives', str(lives),
-                                   f'rounds = {rounds}\n{self.START}',
-                                   self.FOREIGN, self.END)
+    def measure(self, lives, *what, stderr=''):
+        out = self.run_application('lives', str(lives), *what, stderr=stderr)
         return [list(map(int, line.split())) for line in out.splitlines()]
 
     def test_nothing_is_left(self):
-        lives, first, rounds = 25, 5, 20
+        lives, first = 50, 5
         growth = []
-        for runs in self.measure(lives, 0), self.measure(lives, rounds):
+        for rounds in 0, 20:
+            runs = self.measure(lives, f'rounds = {rounds}\n{self.START}', self.FOREIGN,
+                                self.END)
             # Threads, files, timers.
-            self.assertEqual(runs[-1][1:], runs[first][1:])
+            self.assertEqual(runs[-1][2:], runs[first][2:])
             growth.append((runs[-1][0] - runs[first][0]) / (lives - 1 - first))
+            self.assertAlmostEqual(runs[-1][1], runs[first][1], delta=100)
         # In bytes, each time: the smallest object is larger.
         self.assertLess((growth[1] - growth[0]) / rounds, 30)
 
-    def test_daemon_threads(self):
+    def test_finalizer_uses_the_state_again(self):
+        # An error handler is finalized after the states of all threads are cleared.
+        lives, first = 12, 4
+        runs = self.measure(lives, 'pass', 'pass', '''if True:
+            import codecs, os, threading
+
+            class Handler:
+                def __call__(self, exc): pass
+                def __del__(self, scope=threading.nointerrupts(), write=os.write):
+                    with scope:
+                        write(2, b'.')
+
+            codecs.register_error('mine', Handler())
+            ''', stderr='.' * lives)
+        self.assertAlmostEqual(runs[-1][1], runs[first][1], delta=100)
+
+    def run_daemon_threads(self, lives, timeout):
         # They are masked, and something waits, when the interpreter ends.
-        self.run_application('lives', '5', r'''if True:
+        self.run_application('lives', str(lives), f'timeout = {timeout}\n' r'''if True:
             import threading, time
 
             class Interrupt(Exception):
                 pass
 
             def stay():
-                with threading.timeout(0.01):
-                    started.release()
+                with threading.timeout(timeout):
                     with threading.nointerrupts:
+                        started.release()
                         # For ever: one that attaches again when the next life has
                         # begun crashes, masks or none.
                         time.sleep(100_000)
@@ -247,6 +276,15 @@ class LivesTests(EmbeddingTestCase):
             last.me = last
             del last
             ''')
+
+    def test_daemon_threads(self):
+        self.run_daemon_threads(5, 100_000)
+
+    def test_alarms_of_daemon_threads(self):
+        # They ring at any moment of the end.  An alarm wakes the thread for a moment,
+        # which must not be in another life.
+        for i in range(20):
+            self.run_daemon_threads(1, i / 1000)
 
     def test_subinterpreters(self):
         self.run_application('lives', '5', r'''if True:

@@ -3741,6 +3741,45 @@ class SuspendedTests(ScopeTestCase):
         self.assertEqual(self.log, ['resumed'])
         self.assertRestored()
 
+    @threading_helper.requires_working_threading()
+    @needs_masks
+    def test_resumed_in_a_thread_at_the_address_of_the_first(self):
+        # The generator has left and entered regions where nobody told the scope.
+        def generator(scope):
+            try:
+                pass
+            finally:
+                try:
+                    pass
+                finally:
+                    scope.__enter__()
+                    self.note('first thread')
+                    yield
+                self.note('left')
+                try:
+                    pass
+                finally:
+                    yield
+                    self.note('second thread')
+                    yield
+
+        def run():
+            thread = threading.Thread(target=next, args=[gen])
+            thread.start()
+            thread.join()
+
+        # Often the second is where the first was: without a GIL always.
+        for i in range(10):
+            del self.log[:]
+            gen = generator(interrupts())
+            run()
+            next(gen)
+            run()
+            self.assertEqual(self.log, [('first thread', False), ('left', True),
+                                        ('second thread', True)])
+            gen.close()
+        self.assertRestored()
+
     # -- ended early
 
     def clean_up(self):
