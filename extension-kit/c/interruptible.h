@@ -156,14 +156,21 @@ extern "C" {
 
 #define INTERRUPTIBLE_ABI_VERSION 1u
 
-/* The interpreter's own header calls these PyInterruptMask and
-   PyInterrupt_CAPI.  They have other names here, so that this file compiles
+/* The interpreter's own header calls these PyInterruptMask, PyInterruptPoller
+   and PyInterrupt_CAPI.  They have other names here, so that this file compiles
    with and without that header. */
 typedef struct {
     uint64_t thread;
     uintptr_t region;
     uintptr_t check;
 } interruptible_saved;
+
+/* For add_poller(), remove_poller() and claim(). */
+typedef struct {
+    const char *name;
+    void (*taken)(int signum, void *arg);
+    void *arg;
+} interruptible_poller;
 
 typedef struct {
     uint32_t size;
@@ -186,6 +193,8 @@ typedef char ipriv_same_table[
     sizeof(interruptible_capi) == sizeof(PyInterrupt_CAPI) ? 1 : -1];
 typedef char ipriv_same_saved[
     sizeof(interruptible_saved) == sizeof(PyInterruptMask) ? 1 : -1];
+typedef char ipriv_same_poller[
+    sizeof(interruptible_poller) == sizeof(PyInterruptPoller) ? 1 : -1];
 #endif
 
 /* --- Process-wide state: no Python object in it ------------------------ */

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import types
 
 # Reads orders, a line each; answers with the time at which the (last) signal
@@ -83,13 +84,30 @@ def interpreter_is_native():
     return True
 
 
-def in_child(code, *arguments):
+def in_child(code, *arguments, **environment):
     """Runs code in a new interpreter that imports from where this one does:
     what it has printed."""
     start = f'import sys; sys.path[:] = {sys.path!r}\n'
     done = subprocess.run([sys.executable, '-c', start + code, *arguments],
+                          env={**os.environ, **environment},
                           capture_output=True, text=True, timeout=120)
     if done.returncode != 0:
         raise AssertionError(f'the child ended with {done.returncode}:\n'
                              f'{done.stdout}{done.stderr}')
     return done.stdout
+
+
+def check_no_gil(case, *names):
+    """Fails the case if the import of one of these modules needs the GIL."""
+    if not sysconfig.get_config_var('Py_GIL_DISABLED'):
+        case.skipTest('this interpreter has a GIL')
+    # One that the user has asked for would say nothing.
+    said = in_child("""
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+    if sys._is_gil_enabled():
+        print(name, 'switches the GIL on')
+        break
+""", *names, PYTHON_GIL='')
+    case.assertEqual(said, '')

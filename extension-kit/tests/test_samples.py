@@ -21,6 +21,7 @@ import shutil
 import signal
 import statistics
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -42,8 +43,62 @@ ENDLESS = {
     'queens': lambda folder: sample.queens(20, folder),
     'parallel_sum':
         lambda folder: sample.parallel_sum(VALUES, FOREVER, 3, folder),
+    'Values.sum': lambda folder: sample.Values(VALUES).sum(FOREVER),
 }
 
+
+# For a child: what a subinterpreter breaks shall not break the rest.  From 3.12
+# on each has a GIL of its own.
+INTERPRETERS = '''
+import sys
+try:
+    import _interpreters as interpreters
+except ImportError:
+    try:
+        import _xxsubinterpreters as interpreters
+    except ImportError:
+        print("there is no module for subinterpreters")
+        raise SystemExit
+
+def create():
+    if sys.version_info < (3, 13):
+        interpreter = interpreters.create()
+    else:
+        interpreter = interpreters.create("isolated")
+        assert interpreters.get_config(interpreter).gil == "own"
+    assert run(interpreter, f"import sys; sys.path[:] = {sys.path!r}") is None
+    return interpreter
+
+def run(interpreter, code):
+    "None, or what it has raised."
+    try:
+        return interpreters.run_string(interpreter, code)
+    except Exception as error:      # before 3.13
+        return error
+'''
+
+# For a child, and for an interpreter in it: the same.
+TRY_VALUES = '''
+import array
+numbers, wrong = array.array("d", range(1000)), array.array("d", [float("nan")])
+
+def try_values(module):
+    "Every way that leads to what the module knows."
+    class Own(module.Values):
+        pass
+    for cls in module.Values, Own:
+        assert (cls(numbers) + cls(numbers)).sum(2) == 1998000.0
+        assert type(cls(numbers) + cls(numbers)) is module.Values
+        large = cls(array.array("d", [1e308]))
+        for call in lambda: cls(wrong), lambda: large.sum(2), \
+                lambda: (large + large).sum():
+            try:
+                call()
+            except module.Error as error:
+                assert type(error) is module.Error
+            else:
+                raise AssertionError("no error")
+'''
 
 # That of signal looks for signals when it has sent one.
 raise_signal = ctypes.CDLL(None)['raise']
@@ -134,6 +189,82 @@ class Results(Case):
         self.assertEqual(found, [1, 0, 0, 2, 10, 4, 40, 92, 352, 724])
         self.assert_clean()
 
+    def test_values(self):
+        for length in self.LENGTHS:
+            numbers = array.array('d', range(1, length + 1))
+            values = sample.Values(numbers)
+            total = float(sum(numbers))
+            with self.subTest(length=length):
+                self.assertEqual(len(values), length)
+                self.assertEqual(values.sum(), total)
+                self.assertEqual(values.sum(0), 0.0)
+                self.assertEqual(values.sum(3), total * 3)
+                both = values + sample.Values(array.array('d', [0.5]))
+                self.assertIs(type(both), sample.Values)
+                self.assertEqual(len(both), length + 1)
+                self.assertEqual(both.sum(2), total * 2 + 1)
+        # It has a copy.
+        numbers[0] = 1000.0
+        self.assertEqual(values.sum(), total)
+
+    def test_bad_values(self):
+        self.assertTrue(issubclass(sample.Error, ValueError))
+        self.assertEqual(sample.Error.__module__, sample.__name__)
+        for bad in 'nan', 'inf', '-inf':
+            for length, index in (1, 0), (1000, 0), (1000, 511), (1000, 999):
+                numbers = array.array('d', bytes(8 * length))
+                numbers[index] = float(bad)
+                with self.assertRaisesRegex(sample.Error,
+                                            f'^value {index} is not finite$'):
+                    sample.Values(numbers)
+        large = sample.Values(array.array('d', [1e308]))
+        self.assertEqual(large.sum(), 1e308)
+        with self.assertRaisesRegex(sample.Error, 'too large for a float'):
+            large.sum(2)
+        with self.assertRaises(sample.Error):
+            (large + large).sum()
+
+    def test_values_wrong_arguments(self):
+        values = sample.Values(array.array('d', [1.0]))
+        for wrong in ((), (1, 2), (None,), (1.5,)):
+            with self.subTest(wrong), \
+                    self.assertRaises((TypeError, BufferError)):
+                sample.Values(*wrong)
+        for wrong in ((1, 2), (None,), (1.5,)):
+            with self.subTest(wrong), self.assertRaises(TypeError):
+                values.sum(*wrong)
+        with self.assertRaises(TypeError):
+            values.sum(repeat=1)
+        for call in (lambda: values + [1.0], lambda: [1.0] + values,
+                     lambda: values + 1, lambda: 1 + values):
+            with self.assertRaises(TypeError):
+                call()
+        with self.assertRaises((TypeError, ValueError, BufferError)) as caught:
+            sample.Values(array.array('i', [1]))
+        self.assertNotIsInstance(caught.exception, sample.Error)
+
+    def test_values_in_threads(self):
+        # Without a GIL: all at once.
+        values = sample.Values(VALUES)
+        wrong = array.array('d', [float('nan')])
+        found = []
+
+        def target():
+            for _ in range(50):
+                found.append((values + values).sum(2))
+                try:
+                    sample.Values(wrong)
+                except sample.Error as error:
+                    found.append(type(error))
+
+        threads = [threading.Thread(target=target) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(found), 400)
+        self.assertEqual(set(found), {sum(VALUES) * 4, sample.Error})
+
     def test_wrong_arguments(self):
         nowhere = os.path.join(self.folder, 'nowhere')
         for call in (lambda: sample.sum_array(VALUES, 1, nowhere),
@@ -164,30 +295,14 @@ assert sample.parallel_sum(values, 2, 3, {self.folder!r}) == 999000.0
 assert sample.live() == (0, 0)
 print("right")
 '''
-        # In a child: what a subinterpreter breaks shall not break the rest.
         child = '''
-try:
-    import _interpreters as interpreters
-except ImportError:
-    try:
-        import _xxsubinterpreters as interpreters
-    except ImportError:
-        print("there is no module for subinterpreters")
-        raise SystemExit
-start = f"import sys; sys.path[:] = {sys.path!r}\\n"
-if sys.version_info >= (3, 13):
-    interpreter = interpreters.create("isolated")
-else:
-    interpreter = interpreters.create()
-try:
-    error = interpreters.run_string(interpreter, start + sys.argv[1])
-except Exception as failure:    # before 3.13
-    error = failure
+interpreter = create()
+error = run(interpreter, sys.argv[1])
 if error is not None:
     print(error)
 interpreters.destroy(interpreter)
 '''
-        said = signals.in_child(child, code).strip()
+        said = signals.in_child(INTERPRETERS + child, code).strip()
         if 'there is no module' in said:
             self.skipTest(said)
         if sys.version_info >= (3, 12) and sample.__name__ != 'sample_c':
@@ -267,6 +382,9 @@ class Interrupted(SignalCase):
 
     def test_parallel_sum(self):
         self.check('parallel_sum')
+
+    def test_values_sum(self):
+        self.check('Values.sum')
 
     def test_at_once(self):
         # The signal has come before the function begins, as often as not.
@@ -591,12 +709,29 @@ class OtherThreads(Case):
 
 class Isolation(SignalCase):
 
-    def test_imported_again(self):
+    def again(self):
+        """The module, imported once more; sys.modules has only that one."""
+        # maturin makes a package around the module.
+        for name in list(sys.modules):
+            if name.partition('.')[0] == sample.__name__:
+                self.addCleanup(sys.modules.__setitem__, name,
+                                sys.modules.pop(name))
+        return importlib.import_module(sample.__name__)
+
+    def need_state(self):
         if sample.__name__ != 'sample_c':
-            self.skipTest('pyo3 and Cython make one module for the process')
-        del sys.modules[sample.__name__]
-        self.addCleanup(sys.modules.__setitem__, sample.__name__, sample)
-        again = importlib.import_module(sample.__name__)
+            self.skipTest('pyo3 and Cython keep it for the process')
+
+    def run_child(self, code, **environment):
+        said = signals.in_child(f'name = {sample.__name__!r}\n{code}',
+                                **environment).strip()
+        if 'there is no module' in said:
+            self.skipTest(said)
+        self.assertEqual(said, 'right')
+
+    def test_imported_again(self):
+        self.need_state()
+        again = self.again()
         self.assertIsNot(again, sample)
         self.assertIsNot(again.parallel_sum, sample.parallel_sum)
         # What one of them knows the other one does not.
@@ -605,13 +740,223 @@ class Isolation(SignalCase):
         self.assertEqual(again.live(), (0, 0))
         sample_stop = sample.last_stop()
         self.assertNotEqual(again.last_stop(), {})
-        third = self.import_third()
+        third = self.again()
         self.assertEqual(third.last_stop(), {})
         self.assertEqual(sample.last_stop(), sample_stop)
 
-    def import_third(self):
-        del sys.modules[sample.__name__]
-        return importlib.import_module(sample.__name__)
+    def test_type_and_exception_of_its_own(self):
+        self.need_state()
+        again = self.again()
+        self.assertIsNot(again.Values, sample.Values)
+        self.assertIsNot(again.Error, sample.Error)
+        scope = {}
+        exec(TRY_VALUES, scope)
+        # In turns: nothing goes by who was there first, or last.
+        for module, other in ((sample, again), (again, sample)) * 2:
+            scope['try_values'](module)
+
+            class Own(module.Values):
+                pass
+
+            large = array.array('d', [1e308])
+            for cls in module.Values, Own:
+                for call in (lambda: cls(scope['wrong']),
+                             lambda: cls(large).sum(2)):
+                    try:
+                        try:
+                            call()
+                        except other.Error:
+                            self.fail('caught as an error of the other one')
+                    except module.Error:
+                        pass
+                    else:
+                        self.fail('no error')
+                # Neither is the other one's type.
+                values = cls(VALUES)
+                self.assertNotIsInstance(values, other.Values)
+                for call in (lambda: values + other.Values(VALUES),
+                             lambda: other.Values(VALUES) + values,
+                             lambda: other.Values.sum(values)):
+                    with self.assertRaises(TypeError):
+                        call()
+
+    def test_type_and_exception_of_the_process(self):
+        if sample.__name__ == 'sample_c':
+            self.skipTest('it has new ones')
+        # The README says so.
+        again = self.again()
+        if sample.__name__ == 'sample_cython':
+            self.assertIs(again, sample)
+        else:
+            self.assertIsNot(again.queens, sample.queens)
+        self.assertIs(again.Values, sample.Values)
+        self.assertIs(again.Error, sample.Error)
+        wrong = array.array('d', [float('nan')])
+        with self.assertRaises(sample.Error):
+            again.Values(wrong)
+        with self.assertRaises(again.Error):
+            sample.Values(wrong)
+
+    def test_type_cannot_be_changed(self):
+        if sample.__name__ == 'sample_rust':
+            self.skipTest('pyo3 wants the limited API of 3.14 for it')
+        # Nothing that would disturb other tests.
+        with self.assertRaises(TypeError):
+            sample.Values.sum = sample.Values.sum
+        with self.assertRaises(TypeError):
+            sample.Values.more = 1
+
+    # Without a GIL classes live for ever as soon as there was a second thread:
+    # the children have one only.
+
+    def test_freed(self):
+        self.need_state()
+        self.run_child(TRY_VALUES + '''
+import gc, importlib, sys, weakref
+
+def load():
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
+
+def use():
+    module = load()
+    try_values(module)
+    # Each reaches the others, so that only a collection can end it.
+    cycle = [module, module.Values(numbers), module.Error("kept")]
+    cycle[2].cycle = cycle
+    return [weakref.ref(thing)
+            for thing in (module, module.Values, module.Error)]
+
+def used(times):
+    for _ in range(times):
+        refs = use()
+        sys.modules.pop(name)
+        gc.collect()
+        assert [ref() for ref in refs] == [None] * 3, refs
+    return sys.getallocatedblocks()
+
+first = load()
+# Were one block left of each, it would be 100 each time.  At first the
+# interpreter's own caches grow, too.
+before = used(1)
+for _ in range(6):
+    after = used(100)
+    grown = after - before
+    if grown < 50:
+        break
+    before = after
+else:
+    raise AssertionError(f"{grown} blocks more after 100 imports")
+assert not [thing for thing in gc.get_objects() if isinstance(thing, type)
+            and thing.__module__ == name
+            and thing not in (first.Values, first.Error)]
+try_values(first)
+print("right")
+''')
+
+    def test_outlives_the_module(self):
+        # Who has only an object or a class has all that they need.
+        self.need_state()
+        self.run_child(TRY_VALUES + '''
+import gc, importlib, sys, weakref
+module = importlib.import_module(name)
+values, cls, Error = (module.Values(array.array("d", [1e308])), module.Values,
+                      module.Error)
+refs = [weakref.ref(thing) for thing in (module, cls, Error)]
+del module, sys.modules[name]
+gc.collect()
+for call in lambda: values.sum(2), lambda: cls(wrong), \
+        lambda: type(values)(wrong), lambda: (values + values).sum():
+    try:
+        call()
+    except Error:
+        pass
+    else:
+        raise AssertionError("no error")
+del call, cls, Error
+gc.collect()
+assert None not in [ref() for ref in refs]
+del values
+gc.collect()
+assert [ref() for ref in refs] == [None] * 3
+print("right")
+''')
+
+    def test_signals_taken(self):
+        self.need_state()
+        if not really_native():
+            if not native():
+                self.assertIsNone(sample.signals_taken())
+            self.skipTest('only an interpreter with _interrupts tells')
+        # What is freed is overwritten: a call that goes there does not return.
+        self.run_child('''
+import gc, importlib, signal, sys
+signal.signal(signal.SIGUSR1, lambda signum, frame: None)
+
+def load():
+    sys.modules.pop(name, None)
+    return importlib.import_module(name)
+
+one = load()
+signal.raise_signal(signal.SIGUSR1)
+other = load()
+assert (one.signals_taken(), other.signals_taken()) == (1, 0)
+signal.raise_signal(signal.SIGUSR1)
+assert (one.signals_taken(), other.signals_taken()) == (2, 1)
+del one
+for _ in range(100):
+    load()
+gc.collect()
+signal.raise_signal(signal.SIGUSR1)
+assert other.signals_taken() == 2
+print("right")
+''', PYTHONMALLOC='debug')
+
+    def test_interpreter_of_its_own(self):
+        self.need_state()
+        self.run_child(INTERPRETERS + TRY_VALUES + '''
+import importlib, signal
+module = importlib.import_module(name)
+handled = []
+signal.signal(signal.SIGUSR1, lambda signum, frame: handled.append(signum))
+values = module.Values(numbers)
+one, two = create(), create()
+ids = [id(module.Values), id(module.Error)]
+code = TRY_VALUES + f"""
+import {name} as module
+assert not {{id(module.Values), id(module.Error)}} & {{*ids}}
+try_values(module)
+"""
+for number, interpreter in enumerate((one, two)):
+    error = run(interpreter, f"ids = {ids!r}\\n" + code)
+    assert error is None, error
+    try_values(module)
+# Signals are the main interpreter's; the other modules hear of them, too.
+told = module.signals_taken()
+signal.raise_signal(signal.SIGUSR1)
+for interpreter in one, two:
+    error = run(interpreter, "try_values(module)\\n"
+                "assert module.signals_taken() == "
+                f"{None if told is None else 1}")
+    assert error is None, error
+interpreters.destroy(one)
+error = run(two, "try_values(module)")
+assert error is None, error
+interpreters.destroy(two)
+# Nobody calls those who are gone.
+signal.raise_signal(signal.SIGUSR1)
+assert len(handled) == 2
+assert module.signals_taken() == (None if told is None else told + 2)
+try_values(module)
+assert values.sum() == 499500.0
+print("right")
+'''.replace('TRY_VALUES +', f'{TRY_VALUES!r} +'), PYTHONMALLOC='debug')
+
+    def test_needs_no_gil(self):
+        names = [sample.__name__]
+        if sample.__name__ == 'sample_cython':
+            names += ['interruptible._interruptible', 'prange_example']
+        signals.check_no_gil(self, *names)
 
 
 class Imports(Case):
@@ -710,6 +1055,7 @@ class Leaks(SignalCase):
             lambda folder: sample.sum_array(values, FOREVER, folder),
             lambda folder: sample.queens(20, folder),
             lambda folder: sample.parallel_sum(values, FOREVER, 8, folder),
+            lambda folder: sample.Values(values).sum(FOREVER),
         ]
         descriptors = len(os.listdir('/proc/self/fd'))
         warm = None
@@ -721,7 +1067,7 @@ class Leaks(SignalCase):
             self.call_interrupted(calls[number % len(calls)],
                                   random.uniform(0, 0.002))
         # What is left of each call, be it 320 bytes for 8 workers, makes
-        # 190 KiB; the values would be 100 MiB.
+        # 140 KiB; the values would be 100 MiB.
         grown = resident() - warm
         print(f'{self.CALLS} interrupted calls: {grown // 1024} KiB more',
               file=sys.stderr)

@@ -2,11 +2,16 @@
 
    A loop over an array, a recursion, and a computation by several threads.
    Each has memory and a temporary file while it runs, and leaves neither
-   behind, whatever ends it: live() tells.  The modules sample_rust and
-   sample_cython do the same. */
+   behind, whatever ends it: live() tells.  And a type whose method can be
+   interrupted.  The modules sample_rust and sample_cython do the same.
+
+   What the module knows is in its state, and nothing is static but what never
+   changes.  So each interpreter has a module of its own, with a type and an
+   exception of its own, and so has who imports it again. */
 
 #include "interruptible.h"      /* first: it includes Python.h */
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -30,8 +35,20 @@
 
 #define MAX_THREADS 1024
 
-/* One per interpreter. */
+/* The same function, before it was public. */
+#if PY_VERSION_HEX < 0x030B0000
+#  define PyType_GetModuleByDef _PyType_GetModuleByDef
+#endif
+
+static struct PyModuleDef sample_module;
+
+/* One per module. */
 typedef struct {
+    PyObject *error;            /* sample_c.Error */
+    PyTypeObject *values_type;  /* sample_c.Values */
+    interruptible_poller poller;
+    const interruptible_capi *polled;   /* has it; NULL: nobody has */
+    Py_ssize_t signals;         /* atomic: taken() is called anywhere */
     Py_ssize_t bytes;           /* atomic: workers allocate, too */
     Py_ssize_t files;           /* atomic: for builds without a GIL */
     int stopped;                /* atomic: the two below mean something */
@@ -43,6 +60,16 @@ static module_state *
 get_state(PyObject *module)
 {
     return (module_state *)PyModule_GetState(module);
+}
+
+/* For slots, which are not told the class that defines them.  The type of an
+   object may be a subclass, made anywhere: its bases are searched.  NULL with
+   an exception. */
+static module_state *
+find_state(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &sample_module);
+    return module == NULL ? NULL : get_state(module);
 }
 
 /* --- What a call owns --------------------------------------------------- */
@@ -573,6 +600,226 @@ done:
     return result;
 }
 
+/* --- A type ------------------------------------------------------------- */
+
+/* Never changes, so it needs no lock where there is no GIL. */
+typedef struct {
+    PyObject_HEAD
+    Py_ssize_t count;
+    double *items;
+} values_object;
+
+/* Its items are not set.  NULL with an exception. */
+static values_object *
+make_values(PyTypeObject *type, Py_ssize_t count)
+{
+    values_object *self = (values_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->count = count;
+    self->items = (double *)malloc(count > 0 ? (size_t)count * sizeof(double)
+                                             : 1);
+    if (self->items == NULL) {
+        Py_DECREF(self);
+        PyErr_NoMemory();
+        return NULL;
+    }
+    return self;
+}
+
+/* The objects of a heap type own a reference to it, and have to say so. */
+static int
+values_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(self));
+    return 0;
+}
+
+/* Asks for no module state: a collection may have cleared the type before. */
+static void
+values_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    free(((values_object *)self)->items);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* Which is the first that is not finite: -1 if all are, or if it was stopped. */
+static Py_ssize_t
+find_bad(interruptible_region *r, const double *items, Py_ssize_t count)
+{
+    for (Py_ssize_t i = 0; i < count; i++) {
+        if (i % BLOCK == 0 && interruptible_check_nogil(r) < 0) {
+            return -1;
+        }
+        if (!isfinite(items[i])) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+PyDoc_STRVAR(values_doc,
+"Values(values, /)\n--\n\n"
+"A copy of the float64 buffer values.  Error if one of them is not finite.");
+
+static PyObject *
+values_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"", NULL};
+    PyObject *object;
+    Py_buffer view;
+    module_state *state = find_state(type);
+    if (state == NULL
+        || !PyArg_ParseTupleAndKeywords(args, kwargs, "O:Values", names,
+                                        &object)
+        || get_values(object, &view) < 0) {
+        return NULL;
+    }
+    values_object *self = make_values(
+        type, view.len / (Py_ssize_t)sizeof(double));
+    if (self != NULL) {
+        memcpy(self->items, view.buf, (size_t)view.len);
+    }
+    PyBuffer_Release(&view);
+    interruptible_region r;
+    if (self == NULL || interruptible_begin(&r) < 0) {
+        Py_XDECREF(self);
+        return NULL;
+    }
+    Py_ssize_t bad;
+    Py_BEGIN_ALLOW_THREADS
+    bad = find_bad(&r, self->items, self->count);
+    Py_END_ALLOW_THREADS
+    if (interruptible_end(&r) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    if (bad >= 0) {
+        PyErr_Format(state->error, "value %zd is not finite", bad);
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+PyDoc_STRVAR(values_sum_doc,
+"sum($self, repeat=1, /)\n--\n\n"
+"Their sum, taken repeat times.  Error if it is too large for a float.");
+
+/* The defining class is sample_c.Values, also where the object's class is a
+   subclass, and that of the module which has made the object. */
+static PyObject *
+values_sum(PyObject *op, PyTypeObject *defining_class, PyObject *const *args,
+           Py_ssize_t nargs, PyObject *kwnames)
+{
+    values_object *self = (values_object *)op;
+    Py_ssize_t repeat = 1;
+    if (nargs > 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
+        PyErr_SetString(PyExc_TypeError,
+                        "sum() takes at most one argument, by position");
+        return NULL;
+    }
+    if (nargs == 1) {
+        repeat = PyNumber_AsSsize_t(args[0], PyExc_OverflowError);
+        if (repeat == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    module_state *state =
+        (module_state *)PyType_GetModuleState(defining_class);
+    interruptible_region r;
+    if (state == NULL || interruptible_begin(&r) < 0) {
+        return NULL;
+    }
+    double sum;
+    Py_BEGIN_ALLOW_THREADS
+    sum = sum_laps(&r, self->items, self->count, repeat);
+    Py_END_ALLOW_THREADS
+    if (interruptible_end(&r) < 0) {
+        return NULL;
+    }
+    if (!isfinite(sum)) {
+        PyErr_SetString(state->error, "the sum is too large for a float");
+        return NULL;
+    }
+    return PyFloat_FromDouble(sum);
+}
+
+static Py_ssize_t
+values_length(PyObject *self)
+{
+    return ((values_object *)self)->count;
+}
+
+static PyObject *
+values_concat(PyObject *self, PyObject *other)
+{
+    module_state *state = find_state(Py_TYPE(self));
+    if (state == NULL) {
+        return NULL;
+    }
+    if (!PyObject_TypeCheck(other, state->values_type)) {
+        PyErr_Format(PyExc_TypeError,
+                     "only Values of the same module can be added to Values, "
+                     "not %.200s", Py_TYPE(other)->tp_name);
+        return NULL;
+    }
+    const values_object *a = (values_object *)self;
+    const values_object *b = (values_object *)other;
+    if (a->count > PY_SSIZE_T_MAX / (Py_ssize_t)sizeof(double) - b->count) {
+        return PyErr_NoMemory();
+    }
+    values_object *result = make_values(state->values_type,
+                                        a->count + b->count);
+    if (result != NULL) {
+        memcpy(result->items, a->items, (size_t)a->count * sizeof(double));
+        memcpy(result->items + a->count, b->items,
+               (size_t)b->count * sizeof(double));
+    }
+    return (PyObject *)result;
+}
+
+static PyMethodDef values_methods[] = {
+    {"sum", (PyCFunction)(void (*)(void))values_sum,
+     METH_METHOD | METH_FASTCALL | METH_KEYWORDS, values_sum_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot values_slots[] = {
+    {Py_tp_doc, (void *)values_doc},
+    {Py_tp_new, (void *)values_new},
+    {Py_tp_dealloc, (void *)values_dealloc},
+    {Py_tp_traverse, (void *)values_traverse},
+    {Py_tp_methods, values_methods},
+    {Py_sq_length, (void *)values_length},
+    {Py_sq_concat, (void *)values_concat},
+    {0, NULL},
+};
+
+/* Py_tp_clear is missing: the only reference is the one to the type. */
+static PyType_Spec values_spec = {
+    "sample_c.Values",
+    sizeof(values_object),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC
+        | Py_TPFLAGS_IMMUTABLETYPE,
+    values_slots,
+};
+
+/* --- What the interpreter tells ----------------------------------------- */
+
+/* Called in the main thread of the main interpreter, whichever has imported
+   the module: what it needs comes with the argument. */
+static void
+taken(int Py_UNUSED(signum), void *arg)
+{
+    ADD(&((module_state *)arg)->signals, 1);
+}
+
 /* --- About it ----------------------------------------------------------- */
 
 PyDoc_STRVAR(live_doc,
@@ -634,6 +881,21 @@ last_stop(PyObject *module, PyObject *Py_UNUSED(ignored))
                          "spread", (double)LOAD(&state->spread) * 1e-9);
 }
 
+PyDoc_STRVAR(signals_taken_doc,
+"signals_taken()\n--\n\n"
+"How many signals Python has dealt with while there was this module.  None on\n"
+"the fallback, which does not tell.");
+
+static PyObject *
+signals_taken(PyObject *module, PyObject *Py_UNUSED(ignored))
+{
+    module_state *state = get_state(module);
+    if (state->polled == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyLong_FromSsize_t(LOAD(&state->signals));
+}
+
 static PyMethodDef sample_methods[] = {
     {"sum_array", sum_array, METH_VARARGS, sum_array_doc},
     {"queens", queens, METH_VARARGS, queens_doc},
@@ -643,13 +905,70 @@ static PyMethodDef sample_methods[] = {
     {"reason", reason, METH_NOARGS, reason_doc},
     {"workers", workers, METH_NOARGS, workers_doc},
     {"last_stop", last_stop, METH_NOARGS, last_stop_doc},
+    {"signals_taken", signals_taken, METH_NOARGS, signals_taken_doc},
     {NULL, NULL, 0, NULL},
 };
 
 static int
-sample_exec(PyObject *Py_UNUSED(module))
+sample_exec(PyObject *module)
 {
-    return interruptible_import(0);
+    module_state *state = get_state(module);
+    if (interruptible_import(0) < 0) {
+        return -1;
+    }
+    state->error = PyErr_NewExceptionWithDoc(
+        "sample_c.Error", "Values that cannot be worked with.",
+        PyExc_ValueError, NULL);
+    if (PyModule_AddObjectRef(module, "Error", state->error) < 0) {
+        return -1;
+    }
+    state->values_type = (PyTypeObject *)PyType_FromModuleAndSpec(
+        module, &values_spec, NULL);
+    if (state->values_type == NULL
+        || PyModule_AddType(module, state->values_type) < 0) {
+        return -1;
+    }
+    const interruptible_capi *table = interruptible_table();
+    if (table != NULL) {
+        state->poller.name = "sample_c";
+        state->poller.taken = taken;
+        state->poller.arg = state;
+        if (table->add_poller(&state->poller) < 0) {
+            return -1;
+        }
+        state->polled = table;
+    }
+    return 0;
+}
+
+static int
+sample_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    module_state *state = get_state(module);
+    Py_VISIT(state->error);
+    Py_VISIT(state->values_type);
+    return 0;
+}
+
+static int
+sample_clear(PyObject *module)
+{
+    module_state *state = get_state(module);
+    Py_CLEAR(state->error);
+    Py_CLEAR(state->values_type);
+    return 0;
+}
+
+/* Also of a module whose sample_exec() has failed. */
+static void
+sample_free(void *module)
+{
+    module_state *state = get_state((PyObject *)module);
+    if (state->polled != NULL) {
+        /* Nobody calls taken() from here on: its argument goes away. */
+        (void)state->polled->remove_poller(&state->poller);
+    }
+    (void)sample_clear((PyObject *)module);
 }
 
 static PyModuleDef_Slot sample_slots[] = {
@@ -670,9 +989,9 @@ static struct PyModuleDef sample_module = {
     sizeof(module_state),
     sample_methods,
     sample_slots,
-    NULL,
-    NULL,
-    NULL,
+    sample_traverse,
+    sample_clear,
+    sample_free,
 };
 
 PyMODINIT_FUNC

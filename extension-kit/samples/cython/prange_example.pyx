@@ -1,4 +1,5 @@
 # cython: language_level=3, boundscheck=False, cdivision=True
+# cython: freethreading_compatible=True
 # distutils: extra_compile_args = -fopenmp
 # distutils: extra_link_args = -fopenmp
 """A prange that stops promptly: how many points of the plane are in the Mandelbrot set.

@@ -6,16 +6,20 @@
 
 A loop over an array, a recursion, and a computation by several threads.  Each has memory
 and a temporary file while it runs, and leaves neither behind, whatever ends it: live()
-tells.  The modules sample_c and sample_rust do the same.
+tells.  And a type whose method can be interrupted.  The modules sample_c and sample_rust
+do the same.
 
 It needs no GIL.  An interpreter with a GIL of its own cannot have it: Cython 3.3 keeps what
-is global in a module for the process, and typed memoryviews do not work there.
+is global in a module for the process, and typed memoryviews do not work there.  Who imports
+it again gets the module that there is.
 """
 
 import os
+from array import array
 
 from cython.parallel cimport parallel, prange
 from libc.errno cimport errno
+from libc.math cimport isfinite
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
@@ -289,6 +293,82 @@ cdef void note_stop(Share *shares, int threads) noexcept:
         last = max(last, shares[i].stopped_at)
     store_size(&last_passed, passed_after)
     store_size(&last_spread, <Py_ssize_t>((last - first) * 1e9))
+
+
+# --- A type ---
+
+class Error(ValueError):
+    """Values that cannot be worked with."""
+
+
+# Which is the first that is not finite: -1 if all are.
+cdef Py_ssize_t find_bad(region *r, const double *items,
+                         Py_ssize_t count) except -2 nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        if i % BLOCK == 0:
+            check_region(r)
+        if not isfinite(items[i]):
+            return i
+    return -1
+
+
+cdef bytes as_bytes(Values values):
+    return (<char *>values.items)[:values.count * sizeof(double)]
+
+
+cdef class Values:
+    """Values(values, /)
+
+    A copy of the float64 buffer values.  Error if one of them is not finite.
+    """
+
+    # Never changes, so it needs no lock where there is no GIL.
+    cdef Py_ssize_t count
+    cdef double *items
+
+    def __cinit__(self, const double[::1] values not None, /):
+        cdef Py_ssize_t bad
+        cdef region r
+        self.count = values.shape[0]
+        self.items = <double *>malloc(self.count * sizeof(double) or 1)
+        if self.items == NULL:
+            raise MemoryError
+        if self.count:
+            memcpy(self.items, &values[0], self.count * sizeof(double))
+        begin(&r)
+        try:
+            with nogil:
+                bad = find_bad(&r, self.items, self.count)
+        finally:
+            close(&r)
+        if bad >= 0:
+            raise Error(f'value {bad} is not finite')
+
+    def __dealloc__(self):
+        free(self.items)
+
+    def sum(self, Py_ssize_t repeat=1, /):
+        """Their sum, taken repeat times.  Error if it is too large for a float."""
+        cdef double total
+        cdef region r
+        begin(&r)
+        try:
+            with nogil:
+                total = sum_laps(&r, self.items, self.count, repeat)
+        finally:
+            close(&r)
+        if not isfinite(total):
+            raise Error('the sum is too large for a float')
+        return total
+
+    def __len__(self):
+        return self.count
+
+    def __add__(self, other):
+        if not isinstance(self, Values) or not isinstance(other, Values):
+            return NotImplemented
+        return Values(array('d', as_bytes(self) + as_bytes(other)))
 
 
 # --- About it ---

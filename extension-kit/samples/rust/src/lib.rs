@@ -1,6 +1,9 @@
 //! Three functions that work for as long as they are told, hold memory and a file while
 //! they do, and give both back when they are interrupted: by `Drop`, on the way of the `?`
-//! behind each check.
+//! behind each check. And a class with a method that does the like.
+//!
+//! The class and the exception are the process's: pyo3 makes them once, and a module that
+//! is imported again has the same ones.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -9,6 +12,7 @@ use std::time::Instant;
 
 use interruptible::{Failure, Region, Require, Stopped, Worker, workers};
 use pyo3::buffer::{PyBuffer, PyUntypedBuffer};
+use pyo3::create_exception;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -19,14 +23,14 @@ use resources::{Memory, TempFile};
 
 /// What is in a buffer of float64. A copy: others may write to it while nobody here has
 /// the GIL.
-fn copy(values: &Bound<'_, PyAny>) -> PyResult<Memory<f64>> {
+fn copy(values: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     let buffer = PyUntypedBuffer::get(values)?;
     // If it is empty, it can be anywhere, also where no f64 may be.
     if buffer.item_count() == 0 && buffer.format() == c"d" {
-        return Ok(Memory::new(Vec::new()));
+        return Ok(Vec::new());
     }
     let buffer: PyBuffer<f64> = buffer.into_typed()?;
-    Ok(Memory::new(buffer.to_vec(values.py())?))
+    buffer.to_vec(values.py())
 }
 
 /// Sums the values, so many times over, with the GIL released.
@@ -37,7 +41,7 @@ fn sum_array(
     repeat: usize,
     directory: &str,
 ) -> PyResult<f64> {
-    let values = copy(values)?;
+    let values = Memory::new(copy(values)?);
     let mut file = TempFile::create(Path::new(directory))?;
     Region::run(py, |region| {
         let mut sum = 0.0;
@@ -119,7 +123,7 @@ fn parallel_sum(
     if threads == 0 {
         return Err(PyValueError::new_err("threads must be at least 1, not 0"));
     }
-    let values = copy(values)?;
+    let values = Memory::new(copy(values)?);
     let mut file = TempFile::create(Path::new(directory))?;
     let stop = Stop::default();
     let result = workers(py, |scope| {
@@ -223,6 +227,67 @@ fn last_stop(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(report)
 }
 
+create_exception!(
+    sample_rust,
+    Error,
+    PyValueError,
+    "Values that cannot be worked with."
+);
+
+/// A copy of the float64 buffer values. Error if one of them is not finite.
+// Never changes, so it needs no lock where there is no GIL.
+#[pyclass(frozen, subclass, module = "sample_rust")]
+struct Values(Vec<f64>);
+
+#[pymethods]
+impl Values {
+    #[new]
+    #[pyo3(signature = (values, /))]
+    fn new(py: Python<'_>, values: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let values = copy(values)?;
+        let bad = Region::run(py, |region| {
+            for (index, value) in values.iter().enumerate() {
+                region.check_detached()?;
+                if !value.is_finite() {
+                    return Ok(Some(index));
+                }
+            }
+            Ok::<_, Failure>(None)
+        })?;
+        match bad {
+            Some(index) => Err(Error::new_err(format!("value {index} is not finite"))),
+            None => Ok(Values(values)),
+        }
+    }
+
+    /// Their sum, taken repeat times. Error if it is too large for a float.
+    #[pyo3(signature = (repeat = 1, /))]
+    fn sum(&self, py: Python<'_>, repeat: usize) -> PyResult<f64> {
+        let sum = Region::run(py, |region| {
+            let mut sum = 0.0;
+            for _ in 0..repeat {
+                for value in &self.0 {
+                    region.check_detached()?;
+                    sum += value;
+                }
+            }
+            Ok::<f64, Failure>(sum)
+        })?;
+        if !sum.is_finite() {
+            return Err(Error::new_err("the sum is too large for a float"));
+        }
+        Ok(sum)
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.len()
+    }
+
+    fn __concat__(&self, other: &Values) -> Values {
+        Values([&self.0[..], &other.0[..]].concat())
+    }
+}
+
 /// How many bytes and how many files are held now.
 #[pyfunction]
 fn live() -> (usize, usize) {
@@ -239,6 +304,8 @@ fn backend() -> &'static str {
 #[pymodule(gil_used = false)]
 fn sample_rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     interruptible::import(module.py(), Require::Any)?;
+    module.add("Error", module.py().get_type::<Error>())?;
+    module.add_class::<Values>()?;
     module.add_function(wrap_pyfunction!(sum_array, module)?)?;
     module.add_function(wrap_pyfunction!(queens, module)?)?;
     module.add_function(wrap_pyfunction!(parallel_sum, module)?)?;
