@@ -42,7 +42,7 @@ static pthread_t main_thread;
 static __thread unsigned int mask_depth;
 static __thread int held_back;
 
-/* How often check() was called; GIL held. */
+/* How often check() was called; atomic. */
 static unsigned long checks;
 
 static const volatile uint32_t *
@@ -61,7 +61,7 @@ fake_count(void)
 static int
 fake_check(void)
 {
-    checks++;
+    __atomic_add_fetch(&checks, 1, __ATOMIC_RELAXED);
     if (PyErr_Occurred()) {
         return -1;
     }
@@ -230,7 +230,8 @@ PyDoc_STRVAR(checks_doc,
 static PyObject *
 get_checks(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    return PyLong_FromUnsignedLong(checks);
+    return PyLong_FromUnsignedLong(
+        __atomic_load_n(&checks, __ATOMIC_RELAXED));
 }
 
 static PyMethodDef fake_methods[] = {
@@ -248,8 +249,16 @@ fake_exec(PyObject *Py_UNUSED(module))
     return 0;
 }
 
+/* For one interpreter: the tables, the flags and the C signal handlers are the
+   process's.  capsule() and hook() are for one thread at a time. */
 static PyModuleDef_Slot fake_slots[] = {
     {Py_mod_exec, (void *)fake_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 

@@ -595,17 +595,10 @@ masked_run(PyObject *Py_UNUSED(module), PyObject *args)
 
 /* --- Frameworks that see signals by themselves --------------------------- */
 
-/* What the interpreter's header calls PyInterruptPoller. */
-typedef struct {
-    const char *name;
-    void (*taken)(int signum, void *arg);
-    void *arg;
-} poller;
-
 /* Each has a handler of its own before that of Python, remembers the signal,
    and raises KeyboardInterrupt when it polls: as Python would do, too. */
 typedef struct {
-    poller poller;
+    interruptible_poller poller;
     volatile sig_atomic_t pending;
     int raised;
     int told;
@@ -763,13 +756,26 @@ static PyMethodDef kit_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* For one interpreter: the clock that tests turn, and the two frameworks, which
+   handlers of C signals must find, are the process's.  No test calls from two
+   threads what uses them. */
+static PyModuleDef_Slot kit_slots[] = {
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
 static struct PyModuleDef kit_module = {
     PyModuleDef_HEAD_INIT,
     "kit_test_c",
     PyDoc_STR("interruptible.h, one call at a time."),
     0,
     kit_methods,
-    NULL,
+    kit_slots,
     NULL,
     NULL,
     NULL,

@@ -594,6 +594,12 @@ class Masks(Case):
             thread.join()
 
 
+class Import(unittest.TestCase):
+
+    def test_needs_no_gil(self):
+        signals.check_no_gil(self, 'kit_test_c', 'fake_interrupts')
+
+
 def main():
     global kit
     parser = argparse.ArgumentParser(

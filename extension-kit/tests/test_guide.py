@@ -7,6 +7,7 @@ needs cargo; Cython has to be installed for PYTHON.
 """
 
 import argparse
+import os
 import pathlib
 import re
 import shlex
@@ -17,6 +18,7 @@ import sysconfig
 import textwrap
 import unittest
 
+from build import pyo3_config
 from signals import Sender
 
 KIT = pathlib.Path(__file__).resolve().parent.parent
@@ -55,6 +57,12 @@ guide_exec(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, (void *)guide_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
     {0, NULL},
 };
 
@@ -82,7 +90,7 @@ crate-type = ["cdylib"]
 
 [dependencies]
 interruptible = {{ path = '{kit}/rust/interruptible' }}
-pyo3 = {{ version = "0.28", default-features = false, features = ["macros", "abi3-py310"] }}
+pyo3 = {{ version = "0.28", default-features = false, features = {features} }}
 '''
 
 
@@ -122,18 +130,29 @@ def build_c():
 def build_rust():
     folder = options.out / 'guide_rust'
     (folder / 'src').mkdir(parents=True, exist_ok=True)
-    (folder / 'Cargo.toml').write_text(CARGO.format(kit=KIT))
+    environment = dict(os.environ)
+    features = '["macros", "abi3-py310"]'
+    if sysconfig.get_config_var('Py_GIL_DISABLED'):
+        # No limited API: pyo3 has to know for which interpreter it is.
+        features = '["macros"]'
+        config = options.out / 'pyo3-config.txt'
+        config.write_text(pyo3_config())
+        environment.update(PYO3_CONFIG_FILE=str(config),
+                           PYO3_BUILD_EXTENSION_MODULE='1')
+    (folder / 'Cargo.toml').write_text(CARGO.format(kit=KIT, features=features))
     (folder / 'src' / 'lib.rs').write_text(blocks('rust'))
     # The versions that the kit's own crates have.
     (folder / 'Cargo.lock').write_bytes((KIT / 'rust' / 'Cargo.lock').read_bytes())
-    run(['cargo', 'build', '--release', '--target-dir', options.out / 'cargo'], cwd=folder)
+    run(['cargo', 'build', '--release', '--target-dir', options.out / 'cargo'], cwd=folder,
+        env=environment)
     library = options.out / 'cargo' / 'release' / 'libguide_rust.so'
     (options.out / f'guide_rust{SUFFIX}').write_bytes(library.read_bytes())
 
 
 def build_cython():
     source = options.out / 'guide_cython.pyx'
-    source.write_text('# cython: language_level=3, cdivision=True\n' + blocks('cython'))
+    source.write_text('# cython: language_level=3, cdivision=True\n'
+                      '# cython: freethreading_compatible=True\n' + blocks('cython'))
     package = KIT / 'cython'
     run([sys.executable, '-m', 'cython', '-I', package, source])
     compile_c(source.with_suffix('.c'), options.out / f'guide_cython{SUFFIX}',
@@ -169,6 +188,11 @@ class GuideTests(unittest.TestCase):
             with self.assertRaises(KeyboardInterrupt):
                 function(endless)
             sender.wait()
+
+    def test_needs_no_gil(self):
+        if not sysconfig.get_config_var('Py_GIL_DISABLED'):
+            self.skipTest('this interpreter has a GIL')
+        self.assertFalse(sys._is_gil_enabled())
 
     def test_wrong_argument(self):
         for function, _ in self.functions():
