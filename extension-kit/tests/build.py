@@ -147,8 +147,10 @@ def build_rust(out, options):
     config = out / 'pyo3-config.txt'
     if not config.exists() or config.read_text() != pyo3_config():
         config.write_text(pyo3_config())    # everything is compiled again
-    # The limited API of 3.10 has no buffers.
-    features = ['--no-default-features'] if sys.version_info < (3, 11) else []
+    # The limited API of 3.10 has no buffers; builds without a GIL have none.
+    limited = (sys.version_info >= (3, 11)
+               and not sysconfig.get_config_var('Py_GIL_DISABLED'))
+    features = [] if limited else ['--no-default-features']
     run(['cargo', 'build', '--release', '--locked', '--manifest-path', manifest,
          '--target-dir', target, *features],
         env={**os.environ, 'PYO3_CONFIG_FILE': str(config),

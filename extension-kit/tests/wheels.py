@@ -10,6 +10,10 @@ versions; it is built once.  Where one interpreter has masks and another of its
 version has not, each also gets the wheels that the other has built: one binary
 is for both.
 
+An interpreter without a GIL (3.13t) counts as a version of its own: there is no
+limited API, so its wheels are for no other, in Rust, too.  None of the modules
+may switch the GIL on.
+
 Needs a C compiler, cargo for Rust, and the package index that pip is
 configured for; what was installed is used again.  Exits with 1 if anything has
 failed, and with 2 if it could not find out.
@@ -47,7 +51,7 @@ SOURCES = {'sample_c': KIT / 'samples' / 'c',
 MODULES = {'c': ['sample_c'], 'cython': ['interruptible', 'sample_cython'],
            'rust': ['sample_rust', 'interruptible_test']}
 
-# From which version on one wheel is for all.
+# From which version on one wheel is for all that have a GIL.
 ABI3 = {'sample_rust': (3, 11), 'interruptible_test': (3, 10)}
 
 # So many interpreters are built for, or tested, at a time.  The tests allow
@@ -63,8 +67,6 @@ import json, os, sys, sysconfig
 if sys.implementation.name != 'cpython' or sys.version_info < (3, 10):
     sys.exit('not CPython 3.10 or newer, but '
              f'{sys.implementation.name} {sys.version.split()[0]}')
-if sysconfig.get_config_var('Py_GIL_DISABLED'):
-    sys.exit('free-threaded builds have other wheels')
 sys.path.insert(0, sys.argv[1])
 import build
 folders = [flag[2:] for flag in build.include_flags()]
@@ -80,14 +82,18 @@ else:
     native = True
 print(json.dumps({
     'executable': sys.executable, 'version': sys.version_info[:3],
-    'native': native, 'pyo3_config': build.pyo3_config()}))
+    'native': native, 'pyo3_config': build.pyo3_config(),
+    'free_threaded': bool(sysconfig.get_config_var('Py_GIL_DISABLED'))}))
 '''
 
-# In an environment: is it the installed module that is imported?  Its backend.
+# In an environment: is it the installed module that is imported, and can it do
+# without a GIL?  Its backend.
 LOADS = '''
-import importlib, os, sys
+import importlib, os, sys, sysconfig
 name, prefix = sys.argv[1:]
 module = importlib.import_module(name)
+if sysconfig.get_config_var('Py_GIL_DISABLED') and sys._is_gil_enabled():
+    sys.exit(f'{name} switches the GIL on')
 if not os.path.realpath(module.__file__).startswith(prefix + os.sep):
     sys.exit(f'{module.__file__} is not in {prefix}')
 if name == 'interruptible_test':
@@ -254,12 +260,18 @@ class Python:
         self.version = tuple(told['version'])
         self.native = told['native']
         self.pyo3_config = told['pyo3_config']
-        self.minor = '{}.{}'.format(*self.version)
-        self.name = '.'.join(map(str, self.version))
+        self.free_threaded = told['free_threaded']
+        abi = 't' if self.free_threaded else ''
+        # As in the names of its folders.
+        self.minor = '{}.{}'.format(*self.version) + abi
+        self.name = '.'.join(map(str, self.version)) + abi
         if self.native:
             self.name += '-native'
         self.backend = 'native' if self.native else 'fallback'
         self.tools = out / 'tools' / self.minor
+
+    def takes_abi3(self, module):
+        return not self.free_threaded and self.version >= ABI3[module]
 
     @property
     def helpers(self):
@@ -419,7 +431,7 @@ def build_wheel(python, module, *paths, config=(), **variables):
 def build_rust_wheel(python, module):
     # One file for each kind of build, so that cargo has no reason to compile
     # everything again the next time.
-    abi3 = python.version >= ABI3[module]
+    abi3 = python.takes_abi3(module)
     name = 'abi3' if abi3 else python.minor
     config = out / f'pyo3-config-{name}.txt'
     if not config.exists() or config.read_text() != python.pyo3_config:
@@ -435,7 +447,7 @@ def rust_builders(pythons, module):
     """{interpreter: the one that builds its wheel}."""
     # Those without masks first: of the others only one version is known.
     for_all = sorted((python for python in pythons
-                      if python.version >= ABI3[module]),
+                      if python.takes_abi3(module)),
                      key=lambda python: python.native)
     builders = {python: for_all[0] for python in for_all}
     for python in pythons:
@@ -591,7 +603,7 @@ class Run:
             environment = error
         for part in self.parts:
             if part == 'rust':
-                continue        # it is one wheel already
+                continue        # one wheel for both already
             for module in MODULES[part]:
                 yield self.row(taker, module, self.test_exchanged,
                                self.wheels[maker, module], environment)
