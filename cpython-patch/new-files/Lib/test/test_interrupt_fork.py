@@ -190,6 +190,8 @@ class ProcessTests(ForkTestCase):
             if not pid:
                 limit = threading.timeout(0.001)
                 limit.__enter__()
+                # It may be over before: there are audit hooks.
+                nointerrupts.__enter__()
                 threading.current_thread().interrupt(Interrupt)
                 os.execv(sys.executable, [sys.executable, '-c', PROGRAM])
             return exit_code(pid)
