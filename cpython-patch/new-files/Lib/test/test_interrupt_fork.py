@@ -16,7 +16,7 @@ import unittest
 
 from test import support
 from test.support import import_helper, interrupt_masks, script_helper
-from test.support.interrupt_masks import needs_masks
+from test.support.interrupt_masks import may_need_masks, needs_masks
 from threading import interrupts, interrupts_masked, interrupts_pending, nointerrupts
 
 if not (hasattr(os, 'fork') and support.has_fork_support):
@@ -462,6 +462,8 @@ class ThreadTests(ForkTestCase):
                 waiter.join()
             """)
 
+    # The threads that are started may end with one of the library's locks.
+    @may_need_masks
     def test_fork_while_all_is_in_use(self):
         # Records, queues, timers, the list of pollers: none of their locks is held by a
         # thread that the child does not have.

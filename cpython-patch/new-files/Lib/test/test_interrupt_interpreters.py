@@ -931,6 +931,28 @@ class EndTests(InterpreterTestCase):
                         self.assertIn('ValueError: of the code', error.errdisplay)
                 self.assertGreater(raised, 100)
 
+    def test_a_description_that_fails(self):
+        # By force, say: what is called for it is dropped once, not twice.
+        for kind in KINDS:
+            with self.subTest(kind):
+                interpreter = self.create(kind)
+                self.execute(interpreter, '''if True:
+                    import sys, traceback
+                    class TracebackException:
+                        def from_exception(*args, **kwargs):
+                            raise MemoryError
+                    traceback.TracebackException = TracebackException
+                    kept = [TracebackException.from_exception] * 100
+                    count = sys.getrefcount(kept[0])
+                    ''')
+                for i in range(10):
+                    error = _interpreters.exec(interpreter,
+                                               "raise ValueError('of the code')")
+                    self.assertEqual(error.msg, 'of the code')
+                    self.assertFalse(hasattr(error, 'errdisplay'))
+                self.execute(interpreter,
+                             'assert sys.getrefcount(kept[0]) == count')
+
 
 class StressTests(InterpreterTestCase):
     """Eight interpreters with four threads each, which interrupt each other.
