@@ -51,6 +51,9 @@ class Project:
     # By the interpreter itself, as an environment made by one that was not
     # installed does not know where the headers are.
     beside: bool = False
+    # Of what it needs, what has no wheel for free-threaded interpreters; the tests
+    # that use it are skipped there.
+    not_free_threaded: tuple = ()
     # Both sides must have the same tests: their names say what was seen.
     exact: bool = False
     environment: dict = dataclasses.field(default_factory=dict)
@@ -65,6 +68,7 @@ PROJECTS = {
         # As Trio's documentation for redistributors says, and its slow tests.
         options=("-p", "trio._tests.pytest_plugin",
                  "--skip-optional-imports", "--run-slow"),
+        not_free_threaded=("trustme", "pyopenssl"),
     ),
     "anyio": Project(
         "4.16.0",
@@ -93,6 +97,7 @@ PROJECTS = {
          "pytest-xdist", "pyyaml", "requests", "setuptools", "xmlschema"],
         tests=["testing"],
         from_source=("testing", "pyproject.toml", "README.rst"),
+        not_free_threaded=("pyyaml",),
         environment={"PYTHONWARNDEFAULTENCODING": "1"},
     ),
     "pytest-timeout": Project(
@@ -279,7 +284,9 @@ class Environment:
         """What pip has not found though it could reach the index, or None."""
         with open(self.log, errors="replace") as log:
             text = log.read()
-        match = re.search(r"No matching distribution found for (\S+)", text)
+        match = (re.search(r"No matching distribution found for (\S+)", text)
+                 or re.search(r"^ +\S+ \S+ depends on (\S+)\n(?s:.*)"
+                              r"ResolutionImpossible", text, re.M))
         return match and "Retrying (" not in text and match[1]
 
     def unpack_source(self, pip):
@@ -366,6 +373,9 @@ def make_environments(names, pythons):
         os.makedirs(f"{WORK_DIR}/{name}", exist_ok=True)
         project = PROJECTS[name]
         requirements = [*project.needs]
+        if pythons["stock"].flags:
+            requirements = [package for package in requirements
+                            if package not in project.not_free_threaded]
         if project.version:
             requirements.insert(0, f"{name}{project.extra}=={project.version}")
         for side in SIDES:
