@@ -18,7 +18,7 @@ PATCHES=$ROOT/cpython-patch/patches
 NEW_FILES=$ROOT/cpython-patch/new-files
 CORE_HEADER=$ROOT/rust-core/include/interrupt_core.h
 CORE_HEADER_IN_SRC=Include/internal/pycore_interrupt_core.h
-CORE_VARIANT=''                   # "-free-threaded", "-sanitize": see set_flavour
+CORE_VARIANT=''                   # "-free-threaded", "-sanitize", ...: see set_flavour
 CORE_OBJECT=$BUILD/interrupt_core.o
 
 # shellcheck source=../cpython-patch/upstream.env

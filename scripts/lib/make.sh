@@ -33,16 +33,28 @@ build_rust_core() {
 make_core_object() {
     local target=$BUILD/cargo$CORE_VARIANT names=${CORE_OBJECT%.o}.symbols roots
     local archive=$target/release/libinterrupts_module.a options=() config=$CORE_VARIANT
-    if [[ $CORE_VARIANT == -sanitize ]]; then
-        config=''
+    local sanitizer='' renamed=()
+    case $CORE_VARIANT in
+        -sanitize) sanitizer=address config='' ;;
+        -thread-sanitizer)
+            sanitizer=thread config=-free-threaded
+            # Older libraries have these under their own names only, and replace them.
+            renamed=(--redefine-sym=__tsan_mem{cpy=memcpy,move=memmove,set=memset})
+            ;;
+    esac
+    if [[ -n $sanitizer ]]; then
         # Given a target, cargo leaves what it runs itself, build scripts, alone.
         mapfile -t options < <(rustc -vV | sed -n 's/^host: /--target=/p')
         archive=$target/${options[0]#--target=}/release/libinterrupts_module.a
         # Rust sees to it that nobody depends on its unstable options by chance;
         # this variable says that we mean it. Everything that the compiled code
         # asks of the sanitizer, gcc's library has: the interface is the same.
-        # What the Rust standard library itself does is not looked at.
-        export RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address"
+        # What the Rust standard library itself does is not looked at; newer versions
+        # of Rust want to hear that this is meant, too.
+        export RUSTC_BOOTSTRAP=1 RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=$sanitizer"
+        if [[ $(rustc -C help) == *unsafe-allow-abi-mismatch* ]]; then
+            RUSTFLAGS+=" -Cunsafe-allow-abi-mismatch=sanitizer"
+        fi
     fi
     PYO3_CONFIG_FILE=$ROOT/rust-core/module/pyo3-config$config.txt CARGO_TARGET_DIR=$target \
         cargo build --release --package interrupts-module --locked "${options[@]}"
@@ -56,7 +68,7 @@ make_core_object() {
     ld -r --gc-sections --strip-debug "${roots[@]}" -o "$CORE_OBJECT.linked" "$archive"
     # Rust's own libraries bring their bitcode, which makes a plugin of ar for
     # another version of LLVM crash.
-    objcopy --remove-section=.llvmbc --remove-section=.llvmcmd \
+    objcopy --remove-section=.llvmbc --remove-section=.llvmcmd "${renamed[@]}" \
         --keep-global-symbols="$names" "$CORE_OBJECT.linked" "$CORE_OBJECT.new"
     rm "$CORE_OBJECT.linked"
     install_if_changed "$CORE_OBJECT.new" "$CORE_OBJECT"
@@ -72,11 +84,12 @@ make_core_object() {
 #   FROM       its source tree
 #   CONFIGURE  arguments of configure
 #   STOCK      "yes" for the unpatched twin
-#   SANITIZE   "yes" if it has sanitizers
+#   SANITIZE   if it has sanitizers: what says how they behave is in
+#              scripts/lib/$SANITIZE.c and scripts/lib/$SANITIZE.supp
 #
 # An object of CPython begins differently without a GIL, so the Rust module is
-# compiled for it apart, and with the sanitizer for addresses if CPython has it:
-# set_flavour also chooses CORE_VARIANT and CORE_OBJECT.
+# compiled for it apart, and with the sanitizer for addresses or for data races if
+# CPython has it: set_flavour also chooses CORE_VARIANT and CORE_OBJECT.
 set_flavour() {
     local kind=$1 stock=$2 prefix=$3 free_threaded=${4:-}
     STOCK=$stock
@@ -103,8 +116,15 @@ set_flavour() {
             # More than -O1 takes long to compile and blurs the reports.
             CONFIGURE+=(--with-address-sanitizer --with-undefined-behavior-sanitizer
                 "OPT=-g1 -O1 -Wall" "LINKFORSHARED=-Xlinker -export-dynamic sanitizers.o")
-            SANITIZE=yes
+            SANITIZE=sanitizers
             CORE_VARIANT=-sanitize
+            CORE_OBJECT=$BUILD/interrupt_core$CORE_VARIANT.o
+            ;;
+        thread-sanitizer)
+            CONFIGURE+=(--disable-gil --with-thread-sanitizer
+                "OPT=-g1 -O1 -Wall" "LINKFORSHARED=-Xlinker -export-dynamic sanitizers.o")
+            SANITIZE=thread_sanitizer
+            CORE_VARIANT=-thread-sanitizer
             CORE_OBJECT=$BUILD/interrupt_core$CORE_VARIANT.o
             ;;
     esac
@@ -146,7 +166,7 @@ source_key() {
 build_key() {
     configure_key
     source_key
-    if [[ -n $SANITIZE ]]; then hash_files scripts/lib/sanitizers.c; fi
+    if [[ -n $SANITIZE ]]; then hash_files "scripts/lib/$SANITIZE".*; fi
 }
 
 # True if nothing that goes into the flavour changed since it was last built.
@@ -169,7 +189,7 @@ build_flavour() {
     local key start=$SECONDS before after were_current=''
     if [[ ! -f $OBJ/configured ]]; then
         case $FLAVOUR in
-            *optimized* | *sanitize) require_space 1500 "$FLAVOUR" ;;
+            *optimized* | *sanitize*) require_space 1500 "$FLAVOUR" ;;
             *) require_space 700 "$FLAVOUR" ;;
         esac
     fi
@@ -199,7 +219,7 @@ build_flavour() {
     if [[ -n $SANITIZE ]]; then
         run_step "prepare the reports" "$LOGS/$FLAVOUR-reports.log" make_sanitizers_object
         # While it is built the interpreter runs without that object.
-        export ASAN_OPTIONS=detect_leaks=0
+        export ASAN_OPTIONS=detect_leaks=0 TSAN_OPTIONS=report_bugs=0
     fi
     run_step "compile $FLAVOUR" "$LOGS/$FLAVOUR-make.log" run_make
     if [[ $STOCK != yes ]]; then
@@ -230,9 +250,16 @@ make_sanitizers_object() {
     local cc
     read -ra cc <<<"${CC:-gcc}"
     mkdir -p "$OBJ/reports"
+    {
+        # The sanitizer reads one file. What CPython itself says is in the release.
+        if [[ $SANITIZE == thread_sanitizer ]]; then
+            cat "$STOCK_SRC/Tools/tsan/suppressions_free_threading.txt"
+        fi
+        cat "scripts/lib/$SANITIZE.supp"
+    } | write_file "$OBJ/suppressions"
     "${cc[@]}" -c -O1 -g1 "-DREPORTS=\"$OBJ/reports/report\"" \
-        "-DSUPPRESSIONS=\"$ROOT/scripts/lib/sanitizers.supp\"" \
-        scripts/lib/sanitizers.c -o "$OBJ/sanitizers.o"
+        "-DSUPPRESSIONS=\"$OBJ/suppressions\"" \
+        "scripts/lib/$SANITIZE.c" -o "$OBJ/sanitizers.o"
     rm -f "$OBJ/python"
 }
 
