@@ -60,8 +60,9 @@ impl Default for InterruptState {
 #[repr(C)]
 #[derive(Debug)]
 pub struct Carried {
-    /// How many generators there are in `carriers`.
-    pub count: usize,
+    /// How many generators there are in `carriers`. Relaxed: written under the lock; C
+    /// reads it without, and those who have to see it are told by other means.
+    pub count: AtomicUsize,
     /// A [`Carriers`], made when there is something to keep.
     pub carriers: *mut c_void,
 }
@@ -69,7 +70,7 @@ pub struct Carried {
 impl Default for Carried {
     fn default() -> Self {
         Carried {
-            count: 0,
+            count: AtomicUsize::new(0),
             carriers: ptr::null_mut(),
         }
     }
@@ -419,7 +420,7 @@ impl InterruptState {
         // Many tasks can carry scopes: all are looked at only if one may matter.
         let may_lower = lowered || scopes.gained_call;
         let lowers = may_lower && scopes.any_lowers();
-        carried.count = carriers.count();
+        carried.count.store(carriers.count(), Relaxed);
         self.waiting = self.bits() | if lowers { LOWERS } else { 0 };
         result
     }
@@ -433,7 +434,7 @@ impl InterruptState {
 unsafe fn carriers<'a>(carried: *const Carried) -> Option<&'a Carriers> {
     // SAFETY: by the contract.
     let carried = unsafe { &*carried };
-    if carried.count == 0 {
+    if carried.count.load(Relaxed) == 0 {
         return None;
     }
     // SAFETY: made by `change_scopes`, freed only by DropCarried.

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::mem::{offset_of, size_of};
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 use interrupt_core::ffi::{self, Carried, InterruptState, RawStep, Walk};
 use interrupt_core::level::{DEPTH_MASK, ENTERING, HARD};
@@ -473,7 +474,7 @@ impl Miniature {
 
     /// How many scopes generators carry.
     pub fn carried_scopes(&self) -> usize {
-        self.memory().carried.count
+        self.memory().carried.count.load(Ordering::Relaxed)
     }
 }
 
