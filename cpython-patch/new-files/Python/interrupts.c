@@ -354,6 +354,10 @@ void
 _PyInterrupts_ClearThread(PyThreadState *tstate)
 {
     _PyInterruptState *state = interrupt_state(tstate);
+    if (tstate != _PyThreadState_GET()) {
+        /* From now on, handlers in its thread leave it alone. */
+        _PyInterrupts_ForgetThread(tstate);
+    }
     do {
         _PyInterruptCore_Clear(state, drop_exception);
         Py_CLEAR(((_PyThreadStateImpl *)tstate)->kept_exception);
@@ -724,6 +728,13 @@ _PyInterrupts_DeliverBlocked(PyThreadState *tstate)
 
 /* Waking a blocked thread */
 
+/* Others may give it one, or take it away: see rust-core/src/kick/registry.rs. */
+static inline const void *
+kick_of(PyThreadState *tstate)
+{
+    return _Py_atomic_load_ptr_relaxed(&interrupt_state(tstate)->kick);
+}
+
 static inline int
 is_detached(PyThreadState *tstate)
 {
@@ -732,7 +743,7 @@ is_detached(PyThreadState *tstate)
 #else
     int state = tstate->state;
 #endif
-    /* Or suspended: the world is stopped while it is. */
+    /* Or about to be; or suspended: the world is stopped while it is. */
     return state != _Py_THREAD_ATTACHED;
 }
 
@@ -769,8 +780,7 @@ static int
 is_blocked(const void *kick)
 {
     PyThreadState *tstate = PyGILState_GetThisThreadState();
-    return (tstate != NULL && is_detached(tstate)
-            && (const void *)interrupt_state(tstate)->kick == kick
+    return (tstate != NULL && is_detached(tstate) && kick_of(tstate) == kick
             && _PyInterrupts_Detached(tstate));
 }
 
@@ -884,9 +894,7 @@ static int
 on_alarm(const void *kick, int signum)
 {
     PyThreadState *tstate = PyGILState_GetThisThreadState();
-    if (tstate == NULL
-        || (const void *)interrupt_state(tstate)->kick != kick)
-    {
+    if (tstate == NULL || kick_of(tstate) != kick) {
         return -1;
     }
     if (signum != 0) {
@@ -1001,7 +1009,7 @@ _PyInterrupts_MainAfterFork(PyThreadState *tstate)
         _PyMutex_at_fork_reinit(&interp->interrupts.mutex);
     }
 #endif
-    int is_woken = interrupt_state(runtime->main_tstate)->kick != NULL;
+    int is_woken = kick_of(runtime->main_tstate) != NULL;
     runtime->main_tstate = tstate;
 #ifdef HAVE_THREAD_LOCAL
     native_id = tstate->native_thread_id;
@@ -1059,7 +1067,7 @@ _PyInterrupts_SignalReceived(PyThreadState *main_tstate)
 void
 _PyInterrupts_ForgetThread(PyThreadState *tstate)
 {
-    if (interrupt_state(tstate)->kick != NULL) {
+    if (kick_of(tstate) != NULL) {
         /* Its interpreter may be gone. */
         HEAD_LOCK(&_PyRuntime);
         _PyInterruptCore_DropKick(interrupt_state(tstate));
@@ -1067,8 +1075,8 @@ _PyInterrupts_ForgetThread(PyThreadState *tstate)
     }
 }
 
-static void
-look_before_blocking(PyThreadState *tstate, int handlers_wait)
+void
+_PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
 {
     _PyInterruptState *state = interrupt_state(tstate);
     if (!(handlers_wait
@@ -1082,41 +1090,6 @@ look_before_blocking(PyThreadState *tstate, int handlers_wait)
         return;
     }
     _PyInterruptCore_Blocks(state);
-}
-
-#ifdef Py_GIL_DISABLED
-/* Does this state still exist?  HEAD_LOCK is held. */
-static int
-is_listed(_PyRuntimeState *runtime, PyThreadState *tstate)
-{
-    PyInterpreterState *interp = runtime->interpreters.head;
-    for (; interp != NULL; interp = interp->next) {
-        PyThreadState *listed = interp->threads.head;
-        for (; listed != NULL; listed = listed->next) {
-            if (listed == tstate) {
-                return 1;
-            }
-        }
-    }
-    return 0;
-}
-#endif
-
-void
-_PyInterrupts_LookBeforeBlocking(PyThreadState *tstate, int handlers_wait)
-{
-#ifdef Py_GIL_DISABLED
-    /* A thread that is detached counts as stopped.  If that is how the interpreter
-       ends, its state is deleted, but not while this lock is held. */
-    _PyRuntimeState *runtime = &_PyRuntime;
-    HEAD_LOCK(runtime);
-    if (is_listed(runtime, tstate)) {
-        look_before_blocking(tstate, handlers_wait);
-    }
-    HEAD_UNLOCK(runtime);
-#else
-    look_before_blocking(tstate, handlers_wait);
-#endif
 }
 
 void

@@ -189,14 +189,17 @@ fn act_on(info: &libc::siginfo_t) -> bool {
         _ => 0,
     };
     if let Some(record) = registry::named(named) {
-        record.arrived(info.si_code == libc::SI_TIMER, is_blocked);
+        record.in_its_thread(|| record.arrived(info.si_code == libc::SI_TIMER, is_blocked));
     } else if let Some(record) = registry::named(named.wrapping_sub(registry::ALARM)) {
-        rings(record);
-        // A kick that came while this was pending was dropped.
-        record.arrived(true, is_blocked);
+        record.in_its_thread(|| {
+            rings(record);
+            // A kick that came while this was pending was dropped.
+            record.arrived(true, is_blocked);
+        });
     } else {
         return false;
     }
+    registry::count_kick();
     true
 }
 
@@ -392,10 +395,11 @@ impl Thread {
 
     /// No thread any more.
     pub fn forget(&self) {
-        self.id.store(0, Ordering::Relaxed);
+        // SeqCst: see `registry`.
+        self.id.store(0, Ordering::SeqCst);
         for timer in [&self.timer, &self.alarm] {
             let timer = timer.swap(NO_TIMER, Ordering::Relaxed);
-            if timer != NO_TIMER && self.process.load(Ordering::Relaxed) == this_process() {
+            if timer != NO_TIMER && self.is_of_this_process() {
                 // SAFETY: takes a number.
                 unsafe { libc::syscall(libc::SYS_timer_delete, timer) };
             }
@@ -404,7 +408,13 @@ impl Thread {
 
     /// Whether it is the thread that asks.
     pub fn runs_here(&self) -> bool {
-        self.id.load(Ordering::Relaxed) == this_thread()
+        // SeqCst: see `registry`.
+        self.id.load(Ordering::SeqCst) == this_thread()
+    }
+
+    /// Whether it was this process that has made it.
+    pub fn is_of_this_process(&self) -> bool {
+        self.process.load(Ordering::Relaxed) == this_process()
     }
 
     /// Send the signal, with this value.

@@ -76,6 +76,11 @@ impl Thread {
     }
 
     /// See `linux.rs`.
+    pub fn is_of_this_process(&self) -> bool {
+        true
+    }
+
+    /// See `linux.rs`.
     pub fn signal(&self, _: usize) {}
 
     /// See `linux.rs`.

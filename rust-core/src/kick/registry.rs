@@ -4,12 +4,21 @@
 //! the thread state it belonged to is gone. So records are made in blocks that are
 //! never freed, and a record is used again; the handler takes no name for granted.
 //!
+//! A handler that looks at a record looks at the thread state, too, which is deleted when
+//! its record has been dropped: by another thread, if the interpreter ends. So a handler
+//! says that it looks, and then asks whether the record is its thread's; whoever drops
+//! it takes the thread out of the record, and then waits until nobody looks. That is store
+//! buffering again: all four are `SeqCst`.
+//!
 //! Whoever adds or drops a record holds the interpreter's lock on its list of threads,
 //! and a fork is made while it is held. Handlers only follow pointers that were published.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+use std::time::Duration;
 
 use super::platform::{self, Thread};
 use super::{Kick, Target};
@@ -23,6 +32,8 @@ pub struct Record {
     kick: Kick,
     thread: Thread,
     alarm: Alarm,
+    /// How many handlers look at it: its own thread's, and late ones.
+    looking: AtomicU32,
     /// The next one that is free; as long as it is not in use.
     next: AtomicPtr<Record>,
 }
@@ -116,6 +127,11 @@ pub fn kicks() -> usize {
     KICKS.load(Ordering::Relaxed)
 }
 
+/// One has. Async-signal-safe.
+pub fn count_kick() {
+    KICKS.fetch_add(1, Ordering::Relaxed);
+}
+
 /// How many records are in use. Relaxed: changed under the lock.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
@@ -132,6 +148,7 @@ fn make_block() -> Option<()> {
             kick: Kick::default(),
             alarm: Alarm::default(),
             thread: Thread::nobody(),
+            looking: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
         }),
         // Relaxed: under the lock.
@@ -158,6 +175,9 @@ pub fn add(thread_id: i32) -> Option<&'static Record> {
     FREE.store(record.next.load(Ordering::Relaxed), Ordering::Relaxed);
     record.kick.reset();
     record.alarm.reset();
+    if !record.thread.is_of_this_process() {
+        record.nobody_looks();
+    }
     record.thread.is(thread_id);
     USED.fetch_add(1, Ordering::Relaxed);
     Some(record)
@@ -189,15 +209,46 @@ impl Record {
         USED.fetch_sub(1, Ordering::Relaxed);
         self.kick.reset();
         self.thread.forget();
+        self.wait_for_handlers();
         self.next
             .store(FREE.load(Ordering::Relaxed), Ordering::Relaxed);
         FREE.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// No handler looks at the state of the thread any more. They do so for microseconds,
+    /// and wait for nothing.
+    fn wait_for_handlers(&self) {
+        if !self.thread.is_of_this_process() {
+            self.nobody_looks();
+        }
+        // Acquire, as part of SeqCst: paired with the end of `in_its_thread`.
+        while self.looking.load(Ordering::SeqCst) != 0 {
+            // Not spinning, which could keep the other thread from running.
+            std::thread::sleep(Duration::from_micros(10));
+        }
+    }
+
+    /// The child of a fork has none of the threads that looked when it was made.
+    fn nobody_looks(&self) {
+        self.looking.store(0, Ordering::Relaxed);
+    }
+
+    /// What a handler does, if this record is that of its thread; a late one, for a
+    /// thread that had it before, does nothing. Async-signal-safe.
+    pub fn in_its_thread(&self, act: impl FnOnce()) {
+        self.looking.fetch_add(1, Ordering::SeqCst);
+        if self.thread.runs_here() {
+            act();
+        }
+        // Release: what it has looked at may go.
+        self.looking.fetch_sub(1, Ordering::Release);
     }
 
     /// The only thread of a forked child: it has another number and no timer.
     pub fn after_fork(&self, thread_id: i32) {
         self.kick.reset();
         self.alarm.reset();
+        self.nobody_looks();
         self.thread.is(thread_id);
     }
 
@@ -255,13 +306,9 @@ impl Record {
         self.kick.is_waiting()
     }
 
-    /// See [`Kick::arrived`]. Async-signal-safe.
+    /// See [`Kick::arrived`]. Called [`in_its_thread`](Self::in_its_thread).
+    /// Async-signal-safe.
     pub fn arrived(&self, again: bool, is_blocked: impl FnOnce(*const c_void) -> bool) {
-        KICKS.fetch_add(1, Ordering::Relaxed);
-        if !self.thread.runs_here() {
-            // A late one, for a thread that had this record before.
-            return;
-        }
         let asked = || is_blocked(ptr::from_ref(self).cast());
         self.kick.arrived(again, asked, self);
         if self.alarm.unheard.load(Ordering::Relaxed) {
@@ -331,11 +378,9 @@ impl Record {
         }
     }
 
-    /// The handler of the alarm, in the thread. Async-signal-safe.
+    /// The handler of the alarm, called [`in_its_thread`](Self::in_its_thread).
+    /// Async-signal-safe.
     pub fn rings(&self) -> Rings {
-        if !self.thread.runs_here() {
-            return Rings::default();
-        }
         let (alarm, now) = (&self.alarm, platform::microseconds());
         let overdue = Alarm::has_come(&alarm.limit_at, now);
         let notice = Alarm::has_come(&alarm.notice_at, now);
