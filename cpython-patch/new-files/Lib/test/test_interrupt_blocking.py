@@ -20,7 +20,7 @@ import threading
 import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
-from threading import interrupts_pending, nointerrupts
+from threading import interrupts, interrupts_pending, nointerrupts
 
 import _interrupts
 from test import support
@@ -731,12 +731,12 @@ class ThreadInterruptTests(BlockingTestCase):
         let_go.acquire()
 
         def run():
-            while len(caught) < 100:
-                try:
-                    while len(caught) < 100:
-                        time.sleep(3600)
-                except Interrupt as exc:
-                    with nointerrupts:
+            with nointerrupts:
+                while len(caught) < 100:
+                    try:
+                        with interrupts:
+                            time.sleep(3600)
+                    except Interrupt as exc:
                         caught.append(exc.args[0])
         thread = self.start(run)
         for i in range(100):

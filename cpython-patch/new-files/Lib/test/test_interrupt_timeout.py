@@ -817,7 +817,7 @@ class LifeTests(TimeoutTestCase):
 
     def test_interpreter_ends_inside(self):
         code = ('import atexit, threading\n'
-                'limit = threading.timeout(0.01)\n'
+                'limit = threading.timeout(0.1)\n'
                 'limit.__enter__()\n'
                 'atexit.register(print, "done")\n')
         _, out, err = script_helper.assert_python_ok('-c', code)
