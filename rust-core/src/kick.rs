@@ -60,7 +60,7 @@ pub mod platform;
 pub mod platform;
 
 use crate::flag::Flag;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// What waking needs from the operating system, for one thread.
 pub trait Target {
@@ -236,6 +236,48 @@ impl Kick {
         self.flag.reset();
         self.signalled_at.store(0, Ordering::Relaxed);
         self.left_until.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Handlers that look at what belongs to their thread, which another thread takes away.
+///
+/// That one says first that it is no thread's any more, and then waits until nobody
+/// looks; a handler says first that it looks, and then asks whether it is its thread's.
+/// Each writes one word and reads the other, so with a fence between the two one of them
+/// sees what the other wrote: either the handler keeps off, or it is waited for.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Handlers {
+    /// How many look: one in the thread itself, and late ones in others.
+    looking: AtomicU32,
+}
+
+impl Handlers {
+    /// A handler: `look`, if it is its thread's. Async-signal-safe.
+    pub fn look(&self, is_its: impl FnOnce() -> bool, look: impl FnOnce()) {
+        self.looking.fetch_add(1, Ordering::Relaxed);
+        // SeqCst: paired with the fence in `wait`.
+        fence(Ordering::SeqCst);
+        if is_its() {
+            look();
+        }
+        // Release: it has looked; paired with the load in `wait`.
+        self.looking.fetch_sub(1, Ordering::Release);
+    }
+
+    /// Whoever takes it away, and has said so: nobody looks at it any more.
+    pub fn wait(&self, pause: impl Fn()) {
+        // SeqCst: paired with the fence in `look`.
+        fence(Ordering::SeqCst);
+        // Acquire: paired with the end of `look`.
+        while self.looking.load(Ordering::Acquire) != 0 {
+            pause();
+        }
+    }
+
+    /// The child of a fork has none of the threads that looked when it was made.
+    pub fn reset(&self) {
+        self.looking.store(0, Ordering::Relaxed);
     }
 }
 

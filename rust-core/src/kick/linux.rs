@@ -395,8 +395,8 @@ impl Thread {
 
     /// No thread any more.
     pub fn forget(&self) {
-        // SeqCst: see `registry`.
-        self.id.store(0, Ordering::SeqCst);
+        // Relaxed: see `Handlers`.
+        self.id.store(0, Ordering::Relaxed);
         for timer in [&self.timer, &self.alarm] {
             let timer = timer.swap(NO_TIMER, Ordering::Relaxed);
             if timer != NO_TIMER && self.is_of_this_process() {
@@ -408,8 +408,8 @@ impl Thread {
 
     /// Whether it is the thread that asks.
     pub fn runs_here(&self) -> bool {
-        // SeqCst: see `registry`.
-        self.id.load(Ordering::SeqCst) == this_thread()
+        // Relaxed: see `Handlers`.
+        self.id.load(Ordering::Relaxed) == this_thread()
     }
 
     /// Whether it was this process that has made it.

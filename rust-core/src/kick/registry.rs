@@ -5,23 +5,19 @@
 //! never freed, and a record is used again; the handler takes no name for granted.
 //!
 //! A handler that looks at a record looks at the thread state, too, which is deleted when
-//! its record has been dropped: by another thread, if the interpreter ends. So a handler
-//! says that it looks, and then asks whether the record is its thread's; whoever drops
-//! it takes the thread out of the record, and then waits until nobody looks. That is store
-//! buffering again: all four are `SeqCst`.
+//! its record has been dropped: by another thread, if the interpreter ends. So whoever
+//! drops it waits for handlers that look ([`Handlers`]).
 //!
 //! Whoever adds or drops a record holds the interpreter's lock on its list of threads,
 //! and a fork is made while it is held. Handlers only follow pointers that were published.
 
 use std::ffi::c_void;
 use std::ptr;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::platform::{self, Thread};
-use super::{Kick, Target};
+use super::{Handlers, Kick, Target};
 use crate::flag::Flag;
 use crate::force::{Limits, Notice};
 
@@ -32,8 +28,7 @@ pub struct Record {
     kick: Kick,
     thread: Thread,
     alarm: Alarm,
-    /// How many handlers look at it: its own thread's, and late ones.
-    looking: AtomicU32,
+    handlers: Handlers,
     /// The next one that is free; as long as it is not in use.
     next: AtomicPtr<Record>,
 }
@@ -148,7 +143,7 @@ fn make_block() -> Option<()> {
             kick: Kick::default(),
             alarm: Alarm::default(),
             thread: Thread::nobody(),
-            looking: AtomicU32::new(0),
+            handlers: Handlers::default(),
             next: AtomicPtr::new(ptr::null_mut()),
         }),
         // Relaxed: under the lock.
@@ -176,7 +171,7 @@ pub fn add(thread_id: i32) -> Option<&'static Record> {
     record.kick.reset();
     record.alarm.reset();
     if !record.thread.is_of_this_process() {
-        record.nobody_looks();
+        record.handlers.reset();
     }
     record.thread.is(thread_id);
     USED.fetch_add(1, Ordering::Relaxed);
@@ -219,36 +214,24 @@ impl Record {
     /// and wait for nothing.
     fn wait_for_handlers(&self) {
         if !self.thread.is_of_this_process() {
-            self.nobody_looks();
+            self.handlers.reset();
         }
-        // Acquire, as part of SeqCst: paired with the end of `in_its_thread`.
-        while self.looking.load(Ordering::SeqCst) != 0 {
-            // Not spinning, which could keep the other thread from running.
-            std::thread::sleep(Duration::from_micros(10));
-        }
-    }
-
-    /// The child of a fork has none of the threads that looked when it was made.
-    fn nobody_looks(&self) {
-        self.looking.store(0, Ordering::Relaxed);
+        // Not spinning, which could keep the other thread from running.
+        self.handlers
+            .wait(|| std::thread::sleep(Duration::from_micros(10)));
     }
 
     /// What a handler does, if this record is that of its thread; a late one, for a
     /// thread that had it before, does nothing. Async-signal-safe.
     pub fn in_its_thread(&self, act: impl FnOnce()) {
-        self.looking.fetch_add(1, Ordering::SeqCst);
-        if self.thread.runs_here() {
-            act();
-        }
-        // Release: what it has looked at may go.
-        self.looking.fetch_sub(1, Ordering::Release);
+        self.handlers.look(|| self.thread.runs_here(), act);
     }
 
     /// The only thread of a forked child: it has another number and no timer.
     pub fn after_fork(&self, thread_id: i32) {
         self.kick.reset();
         self.alarm.reset();
-        self.nobody_looks();
+        self.handlers.reset();
         self.thread.is(thread_id);
     }
 
