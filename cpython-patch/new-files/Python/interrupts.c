@@ -1430,6 +1430,10 @@ _PyInterrupts_DeliverSent(PyThreadState *tstate, int place)
         }
         return 0;
     }
+    if (wait) {
+        /* Without a GIL, the one that is forced may have come since. */
+        _PyInterruptCore_Collect(state, drop_exception);
+    }
     PyObject *exc = take_sent(tstate);
     if (exc == NULL) {
         /* What there is was sent while references were dropped, or by a thread
