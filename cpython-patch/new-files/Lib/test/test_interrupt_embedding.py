@@ -211,8 +211,8 @@ class LivesTests(EmbeddingTestCase):
         return [list(map(int, line.split())) for line in out.splitlines()]
 
     def check_growth(self, runs, first):
-        # The sanitizer's allocator does not say what it has given.
-        if not support.check_sanitizer(address=True):
+        # A sanitizer's allocator does not say what it has given.
+        if not support.check_sanitizer(address=True, thread=True):
             self.assertAlmostEqual(runs[-1][1], runs[first][1], delta=100)
 
     def test_nothing_is_left(self):
