@@ -101,7 +101,8 @@ pub struct Census {
     pub code_objects: usize,
     /// Instructions in them.
     pub instructions: usize,
-    /// Instructions no path leads to, so that nothing was proved about them.
+    /// Instructions no path leads to, so that nothing was proved about them, in other
+    /// files than the tests of masks.
     pub unreached: usize,
     /// NIT instructions seen.
     pub nits: usize,
@@ -171,6 +172,13 @@ enum Record<'a> {
     },
 }
 
+/// They are full of `try: pass`, of whose handlers the compiler leaves something behind.
+fn is_test_of_masks(file: &str) -> bool {
+    file.rsplit('/')
+        .next()
+        .is_some_and(|name| name.starts_with("test_interrupt"))
+}
+
 impl Census {
     fn add(&mut self, code: &law::CodeObject) {
         let count = |opname| {
@@ -183,7 +191,9 @@ impl Census {
         let place = format!("{}:{} {}", code.file, code.line, code.name);
         let verdict = law::check(code);
         self.instructions += code.instructions.len();
-        self.unreached += verdict.unreached;
+        if !is_test_of_masks(&code.file) {
+            self.unreached += verdict.unreached;
+        }
         let violations = verdict.violations.into_iter();
         self.violations
             .extend(violations.map(|v| (place.clone(), v)));
