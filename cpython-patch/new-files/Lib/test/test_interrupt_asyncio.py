@@ -274,6 +274,29 @@ class HandleTests(LoopTestCase):
         self.run_with_exit(handle)
 
 
+class ReadyTests(LoopTestCase):
+
+    def test_appended_while_files_are_forgotten(self):
+        # Other threads call call_soon_threadsafe() while a loop that was interrupted
+        # looks at its handles.
+        ready = self.loop._ready
+        late = asyncio.Handle(step, (), self.loop)
+
+        class LookedAt:
+            def __getattr__(self, name):
+                ready.append(late)
+                raise AttributeError(name)
+
+        class File:
+            _is_called_when_ready = True
+
+        handles = LookedAt(), LookedAt()
+        ready.extend([handles[0], File(), handles[1]])
+        self.loop._forget_ready_files()
+        self.assertEqual(list(ready), [*handles, late, late])
+        ready.clear()
+
+
 class DroppedWaiterTests(LoopTestCase):
     """What is dropped wakes up nobody: the loop may be closed."""
 

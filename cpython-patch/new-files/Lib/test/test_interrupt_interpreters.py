@@ -270,15 +270,15 @@ class FeatureTests(InterpreterTestCase):
     def test_attach_and_wait(self):
         self.run_in_each('''
             attached = threading.Event()
-            called = threading.Event()
             log = []
             def job():
                 def callback(exc):
+                    # Takes no lock: the thread may have any.
                     log.append((exc, current_thread()))
-                    called.set()
                 check(current_thread().attach(Sent, callback) is None)
                 attached.set()
-                called.wait()
+                while not log:
+                    time.sleep(0.001)
                 check(current_thread().detach(Sent) is callback)
                 attached.clear()
                 time.sleep(LONG)
@@ -286,7 +286,6 @@ class FeatureTests(InterpreterTestCase):
             attached.wait()
             exc = Sent('attached')
             check(thread.interrupt(exc))
-            called.wait()
             while attached.is_set():
                 time.sleep(0.001)
             check(thread.interrupt(Sent('not attached')))
