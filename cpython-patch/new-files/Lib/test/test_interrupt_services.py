@@ -77,6 +77,10 @@ if not all(map(os.path.exists, [TRUE, SHELL, '/proc/self/fd'])):
     raise unittest.SkipTest(f'needs {TRUE}, {SHELL} and /proc')
 
 
+def tearDownModule():
+    asyncio.set_event_loop_policy(None)
+
+
 @contextlib.contextmanager
 def default_signals(folder):
     """asyncio.run() looks whether the handler of SIGINT is the default one."""
