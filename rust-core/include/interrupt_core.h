@@ -392,7 +392,8 @@ _PyInterruptCore_API(void) _PyInterruptCore_SetFloor(
     _PyInterruptState *state, _PyInterruptCarried *carried,
     const void *frame, int level);
 
-/* Forget the scopes of this stack, as a worker does before its next job. */
+/* Forget the scopes of this stack: a worker before its next job, and a stack that
+ * begins where another has died. */
 _PyInterruptCore_API(void) _PyInterruptCore_DropScopes(
     _PyInterruptState *state, const void *stack);
 

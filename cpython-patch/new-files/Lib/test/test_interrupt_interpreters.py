@@ -318,6 +318,27 @@ class FeatureTests(InterpreterTestCase):
             check_raises(TimeoutError, asyncio.run, main())
         ''')
 
+    def test_futures_do_not_keep_their_module(self):
+        self.run_in_each('''
+            import asyncio, gc, sys, weakref
+            try:
+                del sys.modules['_asyncio']
+                import _asyncio
+            except (ImportError, KeyError):
+                pass        # all is in Python
+            else:
+                loop = asyncio.new_event_loop()
+                futures = [_asyncio.Future(loop=loop) for _ in range(3)]
+                waits = [iter(future) for future in futures]
+                for wait in waits:
+                    next(wait)
+                module = weakref.ref(_asyncio)
+                del sys.modules['_asyncio'], _asyncio, futures, waits, wait
+                loop.close()
+                gc.collect()
+                check(module() is None)
+        ''')
+
     def test_c_code_that_polls(self):
         self.run_in_each('''
             import re
