@@ -3383,7 +3383,8 @@ class _(RequestConstruct):
 class _(RequestConstruct):
     def run(self):
         self.server.service_actions = self.stop
-        self.server.serve_forever(0)
+        # Not 0: a connection may take a moment on its way.
+        self.server.serve_forever(support.LONG_TIMEOUT)
 
     def stop(self):
         self.server._BaseServer__shutdown_request = True
