@@ -339,6 +339,32 @@ class FeatureTests(InterpreterTestCase):
                 check(module() is None)
         ''')
 
+    def test_futures_leave_nothing_behind(self):
+        # A life is that of a module; its types take some hundred blocks.
+        import_helper.import_module('_asyncio')
+        script_helper.assert_python_ok('-c', textwrap.dedent('''
+            import asyncio, gc, sys
+
+            def live(times):
+                for _ in range(times):
+                    sys.modules.pop('_asyncio', None)
+                    import _asyncio
+                    loop = asyncio.new_event_loop()
+                    wait = iter(_asyncio.Future(loop=loop))
+                    next(wait)
+                    del wait
+                    loop.close()
+                    del _asyncio, loop
+                    gc.collect()
+
+            live(50)
+            before = sys.getallocatedblocks()
+            live(100)
+            more = (sys.getallocatedblocks() - before) / 100
+            # Caches settle; a type that is left behind is ten blocks.
+            assert more < 5, more
+        '''))
+
     def test_c_code_that_polls(self):
         self.run_in_each('''
             import re

@@ -24,6 +24,7 @@ from test.support import import_helper, interrupt_masks
 from test.support.interrupt_constructs import (
     Construct, Resource, Table, TableTests, exhaust, report, step, work)
 from test.support.interrupt_masks import needs_masks
+from test.support.script_helper import assert_python_ok
 from test.test_interrupts import (
     Failure, Interrupt, InterruptTestCase, Manager, check_point, collect,
     interrupt)
@@ -559,6 +560,40 @@ class JumpTests(InterruptTestCase):
         self.assertTypes(caught, ValueError)
         self.assertEqual(self.log, ['start'])
         self.assertOpen()
+
+
+class AuditTests(unittest.TestCase):
+    """Hooks can be interrupted, and raise what they like."""
+
+    def test_getaddrinfo_leaves_nothing_behind(self):
+        # In a process of its own: a hook cannot be removed.
+        assert_python_ok('-c', textwrap.dedent('''
+            import gc, socket, sys
+
+            class Raised(Exception):
+                pass
+
+            def hook(event, arguments):
+                if event == 'socket.getaddrinfo':
+                    raise Raised
+
+            def use(ports):
+                for port in ports:
+                    try:
+                        socket.getaddrinfo('localhost', port)
+                    except Raised:
+                        pass
+                    else:
+                        raise AssertionError('the hook was not called')
+                gc.collect()
+
+            sys.addaudithook(hook)
+            use(range(10_000, 10_010))
+            before = sys.getallocatedblocks()
+            use(range(20_000, 20_500))
+            more = sys.getallocatedblocks() - before
+            assert more < 100, more
+        '''))
 
 
 class WithoutMasksTests(unittest.TestCase):
